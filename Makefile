@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: Apache-2.0
+# The only build system. `make help` lists the targets.
+#
+#   SAN=1       AddressSanitizer and UndefinedBehaviorSanitizer, in build/san
+#   CI=true     warnings are errors
+#   CC=clang    both gcc >= 12 and clang >= 14 build it
+#   BUILD=DIR   build there; PREFIX, DESTDIR: where `make install` puts things
+
+VERSION := 0.1.0
+CC ?= gcc
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+PKGS := yaml-0.1 jansson sqlite3 libisal
+PREFIX ?= /usr/local
+comma := ,
+BUILD := build$(if $(SAN),/san)
+
+PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
+PKG_LIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null)
+WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes \
+	-Wvla -Wformat=2 -Wnull-dereference $(if $(filter true,$(CI)),-Werror)
+OPT := $(if $(SAN),-O1 -g -fsanitize=address$(comma)undefined -fno-sanitize-recover=all \
+	-fno-omit-frame-pointer,-O2 -g -D_FORTIFY_SOURCE=2)
+CFLAGS ?=
+ALL_CFLAGS := -std=c17 -D_GNU_SOURCE -pthread -Ilib $(PKG_CFLAGS) $(WARN) $(OPT) \
+	-DVM_VERSION='"$(VERSION)"' -MMD -MP $(CFLAGS)
+ALL_LDFLAGS := -pthread $(if $(SAN),-fsanitize=address$(comma)undefined) \
+	-Wl,-z,now,-z,relro,--as-needed $(LDFLAGS)
+
+# Needed to compile anything; said here, because the compiler would only name a header.
+WITHOUT_LIBS := help clean deps firecracker guest demo check lint
+ifeq ($(PKG_LIBS),)
+ifneq ($(filter-out $(WITHOUT_LIBS),$(or $(MAKECMDGOALS),all)),)
+$(error pkg-config does not find all of: $(PKGS). On Debian: sudo packaging/install-deps build)
+endif
+endif
+
+LIB_OBJ := $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard lib/*.c lib/driver/*.c))
+CLI_OBJ := $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard cmd/cli/*.c))
+VERBS := $(patsubst cmd/%.c,%,$(filter-out cmd/vmctl.c,$(wildcard cmd/*.c)))
+BINS := $(BUILD)/bin/vmctl $(VERBS:%=$(BUILD)/bin/vmctl-%)
+LIB := $(BUILD)/libvmctl.a
+UNIT_BINS := $(patsubst test/unit/%.c,$(BUILD)/test/%,$(wildcard test/unit/test_*.c))
+
+all: $(BINS)
+
+# Other flags than last time make other objects: everything that is compiled depends on this file.
+FLAGS_FILE := $(BUILD)/flags
+FLAGS_NOW := $(strip $(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS))
+ifneq ($(filter-out help clean deps lint,$(or $(MAKECMDGOALS),all)),)
+ifneq ($(file <$(FLAGS_FILE)),$(FLAGS_NOW))
+$(shell mkdir -p $(BUILD))$(file >$(FLAGS_FILE),$(FLAGS_NOW))
+endif
+endif
+
+$(LIB): $(LIB_OBJ)
+	@rm -f $@
+	$(AR) rcs $@ $^
+
+$(BUILD)/obj/%.o: %.c $(FLAGS_FILE)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -c -o $@ $<
+
+$(BUILD)/bin/vmctl: $(BUILD)/obj/cmd/vmctl.o $(CLI_OBJ) $(LIB)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS)
+
+$(BUILD)/bin/vmctl-%: $(BUILD)/obj/cmd/%.o $(CLI_OBJ) $(LIB)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS)
+
+# --- the guest of the tests: freestanding, no libc, never sanitized -------------------------------
+GUEST := build/guest/guest.elf
+guest: $(GUEST)
+include test/guest/guest.mk
+
+# --- tests ----------------------------------------------------------------------------------------
+# What is in test/unit and not a test of its own is linked into each of them.
+UNIT_OBJ := $(patsubst %.c,$(BUILD)/obj/%.o,\
+	$(filter-out test/unit/test_%.c,$(wildcard test/unit/*.c)))
+
+unit: $(UNIT_BINS)
+$(BUILD)/test/test_%: $(BUILD)/obj/test/unit/test_%.o $(UNIT_OBJ) $(LIB)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS) -lcmocka
+
+check:
+	test/run
+
+# libFuzzer comes with clang, so this is always clang's, whatever CC is.
+FUZZ_CC ?= clang
+FUZZ := $(BUILD)/fuzz
+FUZZ_SAN := -fsanitize=fuzzer-no-link$(comma)address$(comma)undefined -fno-sanitize-recover=all
+FUZZ_CFLAGS := -std=c17 -D_GNU_SOURCE -pthread -Ilib $(PKG_CFLAGS) $(WARN) -O1 -g $(FUZZ_SAN) \
+	-fno-omit-frame-pointer -DVM_VERSION='"$(VERSION)"' -MMD -MP
+FUZZ_LIB_OBJ := $(patsubst %.c,$(FUZZ)/obj/%.o,$(wildcard lib/*.c lib/driver/*.c))
+FUZZ_BINS := $(patsubst test/fuzz/%.c,$(FUZZ)/%,$(wildcard test/fuzz/fuzz_*.c))
+
+fuzzers: $(FUZZ_BINS)
+fuzz:
+	test/run --fuzz
+
+$(FUZZ)/obj/%.o: %.c
+	@mkdir -p $(@D)
+	$(FUZZ_CC) $(FUZZ_CFLAGS) -c -o $@ $<
+
+$(FUZZ)/libvmctl.a: $(FUZZ_LIB_OBJ)
+	@rm -f $@
+	$(AR) rcs $@ $^
+
+$(FUZZ)/fuzz_%: $(FUZZ)/obj/test/fuzz/fuzz_%.o $(FUZZ)/libvmctl.a
+	$(FUZZ_CC) -pthread -fsanitize=fuzzer$(comma)address$(comma)undefined -o $@ $^ $(PKG_LIBS)
+
+# --- benchmarks -----------------------------------------------------------------------------------
+BENCH_BINS := $(patsubst test/bench/%.c,$(BUILD)/bench/%,$(wildcard test/bench/*.c))
+
+bench-bins: $(BENCH_BINS)
+$(BUILD)/bench/%: $(BUILD)/obj/test/bench/%.o $(LIB)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS)
+
+bench: all guest bench-bins
+	test/bench/run
+
+# --- lint -----------------------------------------------------------------------------------------
+# test/lint runs every checker; the slow one, clang-tidy, once per changed file, by these stamps.
+LINT := build/lint
+TIDY ?= clang-tidy
+LINT_SRC := $(wildcard cmd/*.c cmd/cli/*.c lib/*.c lib/driver/*.c test/unit/*.c test/fuzz/*.c \
+	test/bench/*.c)
+LINT_GUEST := $(wildcard test/guest/*.c)
+TIDY_CFLAGS := -std=c17 -D_GNU_SOURCE -Ilib $(PKG_CFLAGS) -DVM_VERSION='"$(VERSION)"'
+TIDY_GUEST_CFLAGS := -std=c17 -ffreestanding -mno-mmx -mno-sse -mno-sse2
+# Its words only when there is something to say; "N warnings generated" counts system headers.
+define TIDY_ONE
+	@mkdir -p $(@D)
+	@cc -MM -MP -MT $@ -MF $@.d $(1) $<
+	@$(TIDY) --quiet $< -- $(1) >$@.log 2>&1 || { cat $@.log; exit 1; }
+	@touch $@
+endef
+
+lint:
+	test/lint
+
+tidy: $(patsubst %.c,$(LINT)/%.tidy,$(LINT_SRC) $(LINT_GUEST))
+
+$(LINT)/test/guest/%.tidy: test/guest/%.c .clang-tidy
+	$(call TIDY_ONE,$(TIDY_GUEST_CFLAGS))
+
+$(LINT)/%.tidy: %.c .clang-tidy
+	$(call TIDY_ONE,$(TIDY_CFLAGS))
+
+# --- everything else ------------------------------------------------------------------------------
+DATADIR := $(DESTDIR)$(PREFIX)/share
+
+install: all
+	install -d $(DESTDIR)$(PREFIX)/bin $(DATADIR)/bash-completion/completions
+	install -m 0755 $(BINS) $(DESTDIR)$(PREFIX)/bin/
+	for page in $(wildcard man/*.[1-8]); do \
+		install -D -m 0644 "$$page" "$(DATADIR)/man/man$${page##*.}/$${page##*/}" || exit 1; \
+	done
+	for file in $(wildcard completions/*.bash); do \
+		name=$${file##*/}; \
+		install -m 0644 "$$file" "$(DATADIR)/bash-completion/completions/$${name%.bash}" || \
+			exit 1; \
+	done
+
+uninstall:
+	rm -f $(patsubst $(BUILD)/bin/%,$(DESTDIR)$(PREFIX)/bin/%,$(BINS))
+	rm -f $(patsubst completions/%.bash,$(DATADIR)/bash-completion/completions/%,\
+		$(wildcard completions/*.bash))
+	for page in $(wildcard man/*.[1-8]); do \
+		rm -f "$(DATADIR)/man/man$${page##*.}/$${page##*/}"; \
+	done
+
+deps:
+	packaging/install-deps all
+
+firecracker:
+	@packaging/get-firecracker
+
+demo:
+	packaging/quickstart
+
+# The quickstart's microVMs live under build/: they are removed properly before their files are.
+clean:
+	packaging/quickstart --clean
+	rm -rf build
+
+help:
+	@echo 'make              build everything into build/bin'
+	@echo 'make SAN=1        the same with the address and undefined behaviour sanitizers'
+	@echo 'make guest        the guest of the tests, build/guest/guest.elf'
+	@echo 'make unit         the unit tests, as programs in build/test'
+	@echo 'make check        all tests (test/run; test/run --help says how to run some)'
+	@echo 'make lint         every checker of the sources (test/lint)'
+	@echo 'make fuzz         each fuzzer for 10 seconds (FUZZ_SECONDS=N)'
+	@echo 'make bench        the benchmarks'
+	@echo 'make demo         the tour: one microVM forked to ten (packaging/quickstart)'
+	@echo 'make deps         what all of this needs, by apt (packaging/install-deps all)'
+	@echo 'make firecracker  a Firecracker binary (packaging/get-firecracker)'
+	@echo 'make install      to PREFIX=$(PREFIX), below DESTDIR; make uninstall undoes it'
+	@echo 'make clean        remove build/'
+
+.SECONDARY:
+.PHONY: all guest unit check fuzzers fuzz bench bench-bins lint tidy install uninstall deps \
+	firecracker demo clean help
+-include $(shell find $(BUILD)/obj $(FUZZ)/obj $(LINT) -name '*.d' 2>/dev/null)

@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What all verbs share: one way to describe options, to print results and errors, to open the data
+ * root. A verb is one file: a table of its own options, a function that takes one option, a
+ * function that runs (parse, one library call, print), and a main() that hands them to cli_main().
+ *
+ * stdout carries only results; everything else goes to stderr. The exit status is the code of the
+ * first failure (err.h).
+ */
+#ifndef CLI_CLI_H
+#define CLI_CLI_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "err.h"
+#include "ops.h"
+#include "progress.h"
+#include "root.h"
+#include "store.h"
+
+struct cli;
+
+struct cli_option {
+	const char *name;     /* long name, without dashes; NULL ends a table */
+	int key;              /* the letter of its short form, or CLI_KEY_VERB and up */
+	const char *argument; /* its name in --help ("DIR"), or NULL when it takes none */
+	const char *help;     /* NULL: not shown */
+	unsigned needs;       /* common options: shown and accepted by verbs with this flag only */
+	bool optional;        /* the argument may be left out: --wait or --wait=5 */
+};
+
+enum {
+	CLI_KEY_COMMON = 256,
+	CLI_KEY_VERB = 512, /* a verb's own options without a letter count from here */
+};
+
+enum cli_flags {
+	CLI_WAITS = 1 << 0,    /* takes locks: --wait, --no-wait */
+	CLI_PRINTS = 1 << 1,   /* prints instances: -q */
+	CLI_DISPATCH = 1 << 2, /* options end at the first operand, which is a verb */
+};
+
+enum { CLI_ANY = -1 };
+
+struct cli_verb {
+	const char *name;     /* "fork"; "" for the dispatcher */
+	const char *synopsis; /* its own options as the man page's SYNOPSIS shows them; may be "" */
+	const char *operands; /* "SOURCE [NAME]" */
+	int min_operands, max_operands; /* or CLI_ANY */
+	unsigned flags;
+	const struct cli_option *options; /* or NULL */
+	/* Takes one of its own options. `value` lives as long as the process. */
+	int (*option)(void *options, int key, const char *value, struct vm_err *err);
+	/*
+	 * 0, or -1 with an error that was not reported yet. Failures of one of several instances
+	 * are reported at once with cli_fail(), and the verb goes on with the next.
+	 */
+	int (*run)(struct cli *cli, struct vm_err *err);
+	void (*more_help)(void); /* prints the end of --help; may be NULL */
+};
+
+enum cli_output { CLI_TABLE, CLI_JSON };
+
+/* One run of a verb. */
+struct cli {
+	const struct cli_verb *verb;
+	void *options; /* the verb's own */
+	char program[32];
+	const char *root_option; /* --root or NULL */
+	bool wait_given;
+	int64_t wait_ms; /* --wait or --no-wait: 0, -1 or milliseconds */
+	enum cli_output output;
+	bool quiet, verbose;
+	int argc; /* what was before the operands, for the dispatcher */
+	char **argv;
+	int operand_count;
+	char **operands;
+	bool opened;
+	struct vm_root root;
+	struct vm_op op;
+	struct cli_progress progress;
+	enum vm_code status; /* of the first failure that was reported */
+};
+
+/* Parses, runs, prints what went wrong; returns the exit status. `options` is the verb's own
+ * struct. */
+int cli_main(const struct cli_verb *verb, void *options, int argc, char **argv);
+
+/* --- options.c, help.c --------------------------------------------------------------------------
+ */
+
+extern const struct cli_option cli_common_options[];
+/*
+ * Fills the common part of `cli` and the verb's options. Returns 0, 1 when --help or --version was
+ * asked for and printed, -1 (usage). Goes on after a mistake, so that -o json counts wherever it
+ * is.
+ */
+int cli_parse(struct cli *cli, int argc, char **argv, struct vm_err *err);
+void cli_print_help(const struct cli *cli);
+/* A usage error found by a verb: adds the hint that points to --help. Returns -1. */
+int cli_usage(const struct cli *cli, struct vm_err *err, const char *fmt, ...)
+        __attribute__((format(printf, 3, 4)));
+/* "running,paused" to a bit mask of 1 << state, added to *mask. `creating` is not for users. */
+int cli_parse_states(const char *text, unsigned *mask, struct vm_err *err);
+
+/* --- open.c -------------------------------------------------------------------------------------
+ */
+
+/* Opens the data root and prepares cli->op; from here on signals ask to stop (interrupt.h). */
+int cli_open(struct cli *cli, enum vm_root_mode mode, struct vm_err *err);
+/* Begins the next of several operations: its clocks start anew. */
+struct vm_op *cli_begin(struct cli *cli);
+/*
+ * Opens the data root for changes and calls `act` for each operand in turn. All are tried; each
+ * success is printed, each failure reported.
+ */
+int cli_each(struct cli *cli,
+             int (*act)(struct cli *cli, const char *selector, struct vm_instance *ret,
+                        struct vm_err *err),
+             struct vm_err *err);
+
+/* --- report.c -----------------------------------------------------------------------------------
+ */
+
+/* Reports an error on stderr as text or JSON, and keeps the first one's code as the exit status. */
+void cli_fail(struct cli *cli, const struct vm_err *err);
+/* Says something on stderr. vm_op's `warn`, ctx being the struct cli. */
+void cli_warn(void *ctx, const char *text);
+
+/* --- print.c ------------------------------------------------------------------------------------
+ */
+
+/* Prints one result: its name, with -q its id, with -o json one object on one line. */
+int cli_print_instance(struct cli *cli, const struct vm_instance *instance, struct vm_err *err);
+/* Prints a JSON value over several lines and drops the reference; NULL is "out of memory". */
+int cli_print_json(json_t *json, struct vm_err *err);
+/* What `inspect` shows (vmctl-inspect(1)); a new reference or NULL. */
+json_t *cli_instance_json(const struct vm_root *root, const struct vm_instance *instance);
+/* A JSON string of any bytes: what is not UTF-8 becomes '?'. Null for NULL and "". */
+json_t *cli_json_text(const char *text);
+
+#endif

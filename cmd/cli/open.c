@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <signal.h>
+#include <stdio.h>
+
+#include "cli.h"
+#include "interrupt.h"
+#include "util.h"
+
+static void progress(void *ctx, const char *text)
+{
+	struct cli *cli = ctx;
+
+	cli_progress_say(&cli->progress, text);
+}
+
+int cli_open(struct cli *cli, enum vm_root_mode mode, struct vm_err *err)
+{
+	/*
+	 * From here on there may be something to undo, so a signal must not simply end the process;
+	 * and a reader of our output that goes away is a failed write, not a death in mid-flight.
+	 */
+	vm_interrupt_install();
+	(void)signal(SIGPIPE, SIG_IGN);
+	if (vm_root_open(cli->root_option, mode, cli->wait_given ? &cli->wait_ms : NULL, &cli->root,
+	                 &cli->op.wait_ms, err) < 0)
+		return -1;
+	cli->opened = true;
+	cli->op.root = &cli->root;
+	cli->op.verb = cli->verb->name;
+	cli->op.progress = progress;
+	cli->op.warn = cli_warn;
+	cli->op.ctx = cli;
+	cli_begin(cli);
+	return 0;
+}
+
+struct vm_op *cli_begin(struct cli *cli)
+{
+	cli->op.began_us = vm_monotonic_us();
+	cli->op.waited_us = 0;
+	return &cli->op;
+}
+
+static void say_times(struct cli *cli, const char *name)
+{
+	char text[256];
+
+	if (!cli->verbose)
+		return;
+	(void)snprintf(text, sizeof(text), "'%s' took %.1f ms, %.1f ms of it waiting", name,
+	               (double)(vm_monotonic_us() - cli->op.began_us) / 1000.0,
+	               (double)cli->op.waited_us / 1000.0);
+	cli_progress_say(&cli->progress, text);
+}
+
+int cli_each(struct cli *cli,
+             int (*act)(struct cli *cli, const char *selector, struct vm_instance *ret,
+                        struct vm_err *err),
+             struct vm_err *err)
+{
+	int rc = 0;
+
+	if (cli_open(cli, VM_ROOT_CHANGE, err) < 0)
+		return -1;
+	for (int i = 0; i < cli->operand_count && rc == 0 && vm_interrupt_signal() == 0; i++) {
+		struct vm_instance instance = {0};
+		struct vm_err one = {0};
+
+		cli_begin(cli);
+		if (act(cli, cli->operands[i], &instance, &one) < 0) {
+			cli_fail(cli, &one);
+			continue;
+		}
+		say_times(cli, instance.name);
+		rc = cli_print_instance(cli, &instance, err);
+		vm_instance_free(&instance);
+	}
+	return rc;
+}

@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "cli.h"
+#include "spec.h"
+#include "util.h"
+#include "vmm.h"
+
+enum { TIME_SIZE = 40 };
+
+json_t *cli_json_text(const char *text)
+{
+	json_t *json;
+	char *plain;
+
+	if (text == NULL || text[0] == '\0')
+		return json_null();
+	json = json_string(text);
+	if (json != NULL)
+		return json;
+	plain = strdup(text);
+	if (plain == NULL)
+		return NULL;
+	for (char *c = plain; *c != '\0'; c++)
+		if ((unsigned char)*c >= 0x80)
+			*c = '?';
+	json = json_string(plain);
+	free(plain);
+	return json;
+}
+
+static char *format_time(int64_t realtime_us, char buf[TIME_SIZE])
+{
+	time_t seconds = (time_t)(realtime_us / 1000000);
+	struct tm tm;
+	size_t len;
+
+	if (gmtime_r(&seconds, &tm) == NULL) {
+		(void)snprintf(buf, TIME_SIZE, "?");
+		return buf;
+	}
+	len = strftime(buf, TIME_SIZE, "%Y-%m-%dT%H:%M:%S", &tm);
+	(void)snprintf(buf + len, TIME_SIZE - len, ".%03dZ", (int)(realtime_us % 1000000 / 1000));
+	return buf;
+}
+
+/* The path of a file in the instance's directory; of the directory itself for NULL. */
+static json_t *file_path(const struct vm_root *root, const struct vm_instance *instance,
+                         const char *file)
+{
+	struct vm_err err = {0};
+	VM_AUTO_FREE char *path = vm_strf(&err, "%s/guests/%s%s%s", root->path, instance->id,
+	                                  file != NULL ? "/" : "", file != NULL ? file : "");
+
+	return path != NULL ? cli_json_text(path) : NULL;
+}
+
+static json_t *disks_json(const struct vm_spec *spec)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < spec->disk_count; i++) {
+		const struct vm_disk *disk = &spec->disks[i];
+		char file[VM_DISK_ID_MAX + sizeof("disk-.img")];
+
+		(void)snprintf(file, sizeof(file), "disk-%s.img", disk->id);
+		if (json_array_append_new(list, json_pack("{s:s, s:s, s:I, s:b, s:b}", "id",
+		                                          disk->id, "file", file, "size_bytes",
+		                                          (json_int_t)disk->size_bytes, "read_only",
+		                                          disk->read_only, "root", disk->root)) <
+		    0) {
+			json_decref(list);
+			return NULL;
+		}
+	}
+	return list;
+}
+
+/* Takes over `spec_json`. A spec that cannot be read leaves its list of disks null. */
+static json_t *disks_of(const json_t *spec_json)
+{
+	struct vm_err err = {0};
+	struct vm_spec spec;
+	json_t *list;
+
+	if (json_is_null(spec_json) || vm_spec_from_json(spec_json, &spec, &err) < 0)
+		return json_null();
+	list = disks_json(&spec);
+	vm_spec_free(&spec);
+	return list;
+}
+
+static json_t *parent_json(const struct vm_instance *instance)
+{
+	if (instance->parent_id[0] == '\0')
+		return json_null();
+	return json_pack("{s:s, s:o}", "id", instance->parent_id, "name",
+	                 cli_json_text(instance->parent_name));
+}
+
+static json_t *intent_json(const struct vm_intent *intent)
+{
+	if (intent->verb[0] == '\0')
+		return json_null();
+	return json_pack("{s:s, s:o}", "verb", intent->verb, "detail",
+	                 cli_json_text(intent->detail));
+}
+
+static json_t *positive_json(uint64_t value)
+{
+	return value != 0 ? json_integer((json_int_t)value) : json_null();
+}
+
+json_t *cli_instance_json(const struct vm_root *root, const struct vm_instance *instance)
+{
+	char created[TIME_SIZE], changed[TIME_SIZE];
+	json_t *spec = instance->spec != NULL ? json_loads(instance->spec, 0, NULL) : NULL;
+	json_t *disks;
+
+	if (spec == NULL)
+		spec = json_null();
+	disks = disks_of(spec);
+	return json_pack(
+	        "{s:s, s:s, s:s, s:I, s:s, s:o, s:o, s:o, s:i, s:I, s:o, s:o, s:o, s:o, s:o, s:o,"
+	        " s:o, s:s, s:s, s:o, s:o, s:o, s:o}",
+	        "id", instance->id, "name", instance->name, "state", vm_state_name(instance->state),
+	        "generation", (json_int_t)instance->generation, "hypervisor", instance->hypervisor,
+	        "hypervisor_version", cli_json_text(instance->hypervisor_version), "guest_cid",
+	        positive_json(instance->guest_cid), "parent", parent_json(instance), "vcpus",
+	        (int)instance->vcpus, "memory_bytes", (json_int_t)instance->memory_bytes, "disks",
+	        disks, "directory", file_path(root, instance, NULL), "console_log",
+	        file_path(root, instance, VM_CONSOLE_LOG), "vmm_log",
+	        file_path(root, instance, VM_VMM_LOG), "api_socket",
+	        file_path(root, instance, "vmm.sock"), "vsock_socket",
+	        instance->guest_cid != 0 ? file_path(root, instance, "vsock.sock") : json_null(),
+	        "pid", positive_json(instance->pid > 0 ? (uint64_t)instance->pid : 0), "created",
+	        format_time(instance->created_us, created), "changed",
+	        format_time(instance->changed_us, changed), "relocation",
+	        cli_json_text(instance->relocation), "failure", cli_json_text(instance->failure),
+	        "intent", intent_json(&instance->intent), "spec", spec);
+}
+
+int cli_print_json(json_t *json, struct vm_err *err)
+{
+	if (json == NULL)
+		return vm_err_set(err, VM_ERR_INSUFFICIENT_RESOURCES, "out of memory");
+	/* A failed write stays in stdout's error flag and is reported at the end. */
+	(void)json_dumpf(json, stdout, JSON_INDENT(2));
+	(void)putchar('\n');
+	json_decref(json);
+	return 0;
+}
+
+int cli_print_instance(struct cli *cli, const struct vm_instance *instance, struct vm_err *err)
+{
+	json_t *json;
+
+	cli_progress_hide(&cli->progress);
+	if (cli->quiet || cli->output != CLI_JSON) {
+		(void)puts(cli->quiet ? instance->id : instance->name);
+		(void)fflush(stdout);
+		return 0;
+	}
+	json = cli_instance_json(&cli->root, instance);
+	if (json == NULL)
+		return vm_err_set(err, VM_ERR_INSUFFICIENT_RESOURCES, "out of memory");
+	(void)json_dumpf(json, stdout, JSON_COMPACT);
+	(void)putchar('\n');
+	(void)fflush(stdout);
+	json_decref(json);
+	return 0;
+}

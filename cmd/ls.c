@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <inttypes.h>
+#include <jansson.h>
+#include <langinfo.h>
+#include <locale.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/cli.h"
+#include "cli/table.h"
+#include "cli/tree.h"
+#include "util.h"
+
+enum { KEY_STATE = CLI_KEY_VERB, KEY_PARENT, KEY_TREE, KEY_NAMES };
+
+enum { SHORT_ID = 12 };
+
+struct ls_options {
+	unsigned states; /* bit mask of 1 << state; 0: all */
+	const char *parent;
+	bool tree, names;
+};
+
+/* Instances that are to be shown. */
+struct selection {
+	struct vm_instance *instances;
+	size_t count;
+};
+
+static const struct cli_option ls_options[] = {
+        {"state", KEY_STATE, "STATE[,STATE]",
+         "only instances in one of these states; may be repeated", 0, false},
+        {"parent", KEY_PARENT, "SOURCE", "only forks of this instance", 0, false},
+        {"tree", KEY_TREE, NULL, "draw the family tree: each source followed by its forks", 0,
+         false},
+        {"names", KEY_NAMES, NULL, NULL, 0,
+         false}, /* for shell completion: names only, unverified */
+        {NULL, 0, NULL, NULL, 0, false},
+};
+
+static int option(void *ctx, int key, const char *value, struct vm_err *err)
+{
+	struct ls_options *options = ctx;
+
+	switch (key) {
+	case KEY_STATE:
+		return cli_parse_states(value, &options->states, err);
+	case KEY_PARENT:
+		options->parent = value;
+		return 0;
+	case KEY_TREE:
+		options->tree = true;
+		return 0;
+	default:
+		options->names = true;
+		return 0;
+	}
+}
+
+static void free_selection(struct selection *selection)
+{
+	vm_instances_free(selection->instances, selection->count);
+}
+
+/* All instances, or those the operands name; an operand that names none is reported. */
+static int select_instances(struct cli *cli, struct selection *selection, struct vm_err *err)
+{
+	size_t wanted = (size_t)cli->operand_count;
+
+	if (wanted == 0)
+		return vm_store_list(cli->root.store, false, &selection->instances,
+		                     &selection->count, err);
+	selection->instances = vm_calloc(wanted, sizeof(*selection->instances), err);
+	if (selection->instances == NULL)
+		return -1;
+	for (size_t i = 0; i < wanted; i++) {
+		struct vm_err one = {0};
+
+		if (vm_store_find(cli->root.store, cli->operands[i],
+		                  &selection->instances[selection->count], &one) < 0)
+			cli_fail(cli, &one);
+		else
+			selection->count++;
+	}
+	return 0;
+}
+
+/* --parent also finds the forks of a source that was removed: by the name or id they remember. */
+static int resolve_parent(struct cli *cli, const struct selection *selection, const char *parent,
+                          char ret_id[VM_ID_LEN + 1], struct vm_err *err)
+{
+	VM_AUTO(vm_instance_free) struct vm_instance found = {0};
+
+	if (vm_store_find(cli->root.store, parent, &found, err) == 0) {
+		memcpy(ret_id, found.id, sizeof(found.id));
+		return 0;
+	}
+	for (size_t i = 0; err->code == VM_ERR_NOT_FOUND && i < selection->count; i++) {
+		const struct vm_instance *fork = &selection->instances[i];
+
+		if (strcmp(fork->parent_name, parent) == 0 ||
+		    strcmp(fork->parent_id, parent) == 0) {
+			memcpy(ret_id, fork->parent_id, sizeof(fork->parent_id));
+			vm_err_clear(err);
+			return 0;
+		}
+	}
+	return -1;
+}
+
+/* Drops what the filters do not let through; states are those that are true now. */
+static int filter(struct cli *cli, struct selection *selection, struct vm_err *err)
+{
+	const struct ls_options *options = cli->options;
+	char parent_id[VM_ID_LEN + 1] = "";
+	size_t kept = 0, seen = selection->count;
+
+	if (options->parent != NULL &&
+	    resolve_parent(cli, selection, options->parent, parent_id, err) < 0)
+		return -1;
+	for (size_t i = 0; i < seen; i++) {
+		struct vm_instance *instance = &selection->instances[i], moved;
+
+		if (!options->names && vm_observe(&cli->root, instance, err) < 0)
+			return -1;
+		if ((options->states != 0 && (options->states & 1U << instance->state) == 0) ||
+		    (options->parent != NULL && strcmp(instance->parent_id, parent_id) != 0))
+			continue;
+		moved = *instance;
+		*instance = selection->instances[kept];
+		selection->instances[kept++] = moved;
+	}
+	for (size_t i = kept; i < seen; i++)
+		vm_instance_free(&selection->instances[i]);
+	selection->count = kept;
+	return 0;
+}
+
+static char *age(int64_t since_us, struct vm_err *err)
+{
+	static const struct {
+		int64_t seconds, least; /* the unit, and how many of it are told in it */
+		const char *name;
+	} units[] = {
+	        {INT64_C(365) * 86400, 2, "year"},
+	        {INT64_C(30) * 86400, 2, "month"},
+	        {INT64_C(7) * 86400, 2, "week"},
+	        {86400, 2, "day"},
+	        {3600, 1, "hour"},
+	        {60, 1, "minute"},
+	        {1, 1, "second"},
+	};
+	int64_t seconds = (vm_realtime_us() - since_us) / 1000000;
+
+	for (size_t i = 0; i < VM_ARRAY_LEN(units); i++) {
+		int64_t n = seconds / units[i].seconds;
+
+		if (n >= units[i].least)
+			return vm_strf(err, "%" PRId64 " %s%s ago", n, units[i].name,
+			               n == 1 ? "" : "s");
+	}
+	return vm_strdup("just now", err);
+}
+
+static void put_row(struct cli_grid *grid, size_t row, const char *prefix,
+                    const struct vm_instance *instance)
+{
+	struct vm_err err = {0};
+	char memory[32];
+
+	cli_grid_put(grid, row, 0, vm_strf(&err, "%s%s", prefix, instance->name));
+	cli_grid_put(grid, row, 1, vm_strf(&err, "%.*s", SHORT_ID, instance->id));
+	cli_grid_put(grid, row, 2, vm_strdup(vm_state_name(instance->state), &err));
+	cli_grid_put(grid, row, 3, vm_strdup(instance->hypervisor, &err));
+	cli_grid_put(grid, row, 4, vm_strf(&err, "%u", instance->vcpus));
+	cli_grid_put(
+	        grid, row, 5,
+	        vm_strdup(vm_size_format(instance->memory_bytes, memory, sizeof(memory)), &err));
+	if (instance->guest_cid != 0)
+		cli_grid_put(grid, row, 6, vm_strf(&err, "%" PRIu64, instance->guest_cid));
+	cli_grid_put(grid, row, 7, vm_strdup(instance->parent_name, &err));
+	cli_grid_put(grid, row, 8, age(instance->created_us, &err));
+}
+
+static int print_table(const struct selection *selection, const struct cli_tree_line *lines,
+                       struct vm_err *err)
+{
+	static const char *const header[] = {"NAME",   "ID",  "STATE",  "HYPERVISOR", "VCPUS",
+	                                     "MEMORY", "CID", "PARENT", "CREATED"};
+	VM_AUTO(cli_grid_free) struct cli_grid grid = {0};
+
+	if (cli_grid_init(&grid, header, VM_ARRAY_LEN(header), selection->count, err) < 0)
+		return -1;
+	for (size_t i = 0; i < selection->count; i++)
+		put_row(&grid, i, lines != NULL ? lines[i].prefix : "",
+		        lines != NULL ? lines[i].instance : &selection->instances[i]);
+	cli_grid_print(&grid);
+	return 0;
+}
+
+static int print_tree(const struct selection *selection, struct vm_err *err)
+{
+	struct cli_tree_line *lines = NULL;
+	bool utf8;
+	int rc;
+
+	utf8 = setlocale(LC_CTYPE, "") != NULL && strcmp(nl_langinfo(CODESET), "UTF-8") == 0;
+	if (cli_tree_make(selection->instances, selection->count, utf8, &lines, err) < 0)
+		return -1;
+	rc = print_table(selection, lines, err);
+	cli_tree_free(lines, selection->count);
+	return rc;
+}
+
+static int print_objects(struct cli *cli, const struct selection *selection, struct vm_err *err)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < selection->count; i++)
+		if (json_array_append_new(
+		            list, cli_instance_json(&cli->root, &selection->instances[i])) < 0) {
+			json_decref(list);
+			list = NULL;
+			break;
+		}
+	return cli_print_json(list, err);
+}
+
+static int print_selection(struct cli *cli, const struct selection *selection, struct vm_err *err)
+{
+	const struct ls_options *options = cli->options;
+
+	if (options->names || cli->quiet) {
+		for (size_t i = 0; i < selection->count; i++)
+			(void)puts(options->names ? selection->instances[i].name
+			                          : selection->instances[i].id);
+		return 0;
+	}
+	if (cli->output == CLI_JSON)
+		return print_objects(cli, selection, err);
+	return options->tree ? print_tree(selection, err) : print_table(selection, NULL, err);
+}
+
+static int run(struct cli *cli, struct vm_err *err)
+{
+	const struct ls_options *options = cli->options;
+	VM_AUTO(free_selection) struct selection selection = {0};
+
+	if (options->tree && (cli->quiet || cli->output == CLI_JSON))
+		return cli_usage(cli, err,
+		                 "--tree is a table: it goes neither with -q nor with -o json");
+	if (cli_open(cli, VM_ROOT_READ, err) < 0 || select_instances(cli, &selection, err) < 0 ||
+	    filter(cli, &selection, err) < 0)
+		return -1;
+	return print_selection(cli, &selection, err);
+}
+
+static const struct cli_verb verb = {
+        .name = "ls",
+        .synopsis = "[--state STATE[,STATE]] [--parent SOURCE] [--tree]",
+        .operands = "[INSTANCE ...]",
+        .max_operands = CLI_ANY,
+        .flags = CLI_PRINTS,
+        .options = ls_options,
+        .option = option,
+        .run = run,
+};
+
+int main(int argc, char **argv)
+{
+	struct ls_options options = {0};
+
+	return cli_main(&verb, &options, argc, argv);
+}

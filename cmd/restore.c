@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/cli.h"
+
+static int act(struct cli *cli, const char *selector, struct vm_instance *ret, struct vm_err *err)
+{
+	return vm_restore(&cli->op, selector, ret, err);
+}
+
+static int run(struct cli *cli, struct vm_err *err)
+{
+	return cli_each(cli, act, err);
+}
+
+static const struct cli_verb verb = {
+        .name = "restore",
+        .synopsis = "",
+        .operands = "INSTANCE ...",
+        .min_operands = 1,
+        .max_operands = CLI_ANY,
+        .flags = CLI_WAITS | CLI_PRINTS,
+        .run = run,
+};
+
+int main(int argc, char **argv)
+{
+	return cli_main(&verb, NULL, argc, argv);
+}

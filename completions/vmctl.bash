@@ -1,0 +1,146 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: Apache-2.0
+# Completion of vmctl and vmctl-VERB for bash: verbs, options, states and names of instances.
+# Options come from each verb's --help and names from the store, so nothing here grows old.
+
+# Prints the arguments of --root that stand on the line, for commands that are asked for candidates.
+_vmctl_root() {
+	local i
+	for ((i = 1; i < COMP_CWORD; i++)); do
+		[[ ${COMP_WORDS[i]} == --root ]] || continue
+		[[ ${COMP_WORDS[i + 1]} == '=' ]] && i=$((i + 1))
+		printf '%s\n' "--root=${COMP_WORDS[i + 1]/#\~/$HOME}"
+		return
+	done
+}
+
+# Words of --help: the long options of a verb.
+_vmctl_options() {
+	"$@" --help 2>/dev/null | grep -oE '(^| )--[a-z][a-z-]*' | tr -d ' ' | sort -u
+}
+
+_vmctl_names() {
+	local states=$1 root
+	root=$(_vmctl_root)
+	vmctl ls --names ${root:+"$root"} ${states:+"--state=$states"} 2>/dev/null
+}
+
+# Fills COMPREPLY with those of the given words (one a line) that begin with the current one.
+_vmctl_reply() {
+	local word
+	COMPREPLY=()
+	while IFS= read -r word; do
+		[[ -n $word && $word == "$cur"* ]] && COMPREPLY+=("$word")
+	done
+}
+
+_vmctl_files() {
+	local word
+	compopt -o filenames 2>/dev/null
+	COMPREPLY=()
+	while IFS= read -r word; do
+		COMPREPLY+=("$word")
+	done < <(compgen "$@" -- "$cur")
+}
+
+# The value of the option before the cursor; fails when that is no option with a value.
+_vmctl_value() {
+	local verb=$1
+	case $prev in
+	--root) _vmctl_files -d ;;
+	-o | --output) _vmctl_reply < <(printf '%s\n' table json) ;;
+	--state) _vmctl_reply < <(printf '%s\n' stopped standby running paused failed) ;;
+	--target-state) _vmctl_reply < <(printf '%s\n' stopped standby running) ;;
+	--parent) _vmctl_reply < <(_vmctl_names '') ;;
+	--kernel | --initrd | --disk | --file) _vmctl_files -f ;;
+	-f) [[ $verb == create ]] && _vmctl_files -f ;;
+	--wait) [[ $glued == yes ]] && COMPREPLY=() ;;
+	-n | -t | --count | --tail | --name | --time | --timeout | --escape | --vcpus | --memory | \
+		--boot-args | --hypervisor) COMPREPLY=() ;;
+	*) return 1 ;;
+	esac
+}
+
+# Instances in the states that a verb can do something about.
+_vmctl_instances() {
+	local states=''
+	case $1 in
+	create | doctor) return ;;
+	start) states=stopped,failed ;;
+	stop) states=running,paused,standby ;;
+	pause) states=running ;;
+	resume) states=paused ;;
+	standby | console) states=running,paused ;;
+	restore) states=standby ;;
+	fork) states=stopped,standby,running ;;
+	esac
+	_vmctl_names "$states"
+}
+
+_vmctl_verb() {
+	local verb=$1
+	shift
+	if _vmctl_value "$verb"; then
+		return
+	elif [[ $cur == -* ]]; then
+		_vmctl_reply < <(_vmctl_options "$@")
+	else
+		_vmctl_reply < <(_vmctl_instances "$verb")
+	fi
+}
+
+_vmctl() {
+	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} glued=no
+	local verb='' program=${COMP_WORDS[0]##*/} i
+
+	# bash takes "--root=x" apart into three words.
+	if [[ $cur == '=' ]]; then
+		cur='' glued=yes
+	elif [[ $prev == '=' && $COMP_CWORD -ge 2 ]]; then
+		prev=${COMP_WORDS[COMP_CWORD - 2]} glued=yes
+	fi
+	if [[ $program == vmctl-* ]]; then
+		_vmctl_verb "${program#vmctl-}" "${COMP_WORDS[0]}"
+		return
+	fi
+	for ((i = 1; i < COMP_CWORD; i++)); do
+		case ${COMP_WORDS[i]} in
+		--root | -o | --output)
+			[[ ${COMP_WORDS[i + 1]} == '=' ]] && i=$((i + 1))
+			i=$((i + 1))
+			;;
+		-* | =) ;;
+		*)
+			verb=${COMP_WORDS[i]}
+			break
+			;;
+		esac
+	done
+	case $verb in
+	'')
+		if _vmctl_value ''; then
+			return
+		elif [[ $cur == -* ]]; then
+			_vmctl_reply < <(_vmctl_options vmctl)
+		else
+			_vmctl_reply < <(_vmctl_verbs)
+		fi
+		;;
+	help) _vmctl_reply < <(_vmctl_verbs) ;;
+	list) _vmctl_verb ls vmctl ls ;;
+	*) _vmctl_verb "$verb" vmctl "$verb" ;;
+	esac
+}
+
+# The list between "Verbs:" and the empty line after it.
+_vmctl_verbs() {
+	vmctl --help 2>/dev/null | sed -n '/^Verbs:/,/^$/s/^  \([a-z-]*\) .*/\1/p'
+	printf '%s\n' help
+}
+
+complete -F _vmctl vmctl
+for _vmctl_word in create start stop pause resume standby restore fork ls inspect rm wait logs \
+	console doctor; do
+	complete -F _vmctl "vmctl-$_vmctl_word"
+done
+unset _vmctl_word

@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "util.h"
+#include "yamldoc.h"
+
+#define SYSTEM_CONFIG "/etc/vmctl/vmctl.yaml"
+
+enum {
+	MAX_RUNNING_LIMIT = 1000000,
+	MAX_RESTORES_LIMIT = 1024,
+	MIN_API_TIMEOUT_MS = 100,
+};
+static const double max_overcommit = 1000;
+static const int64_t max_duration_ms = INT64_C(366) * 24 * 3600 * 1000;
+
+static const char *const config_keys[] = {"limits", "wait", "api_timeout", "firecracker", NULL};
+static const char *const limit_keys[] = {
+        "max_running", "memory_overcommit", "min_free_disk", "max_concurrent_restores", NULL,
+};
+
+void vm_config_init(struct vm_config *config)
+{
+	*config = (struct vm_config){
+	        .min_free_disk_bytes = UINT64_C(256) << 20,
+	        .lock_wait_ms = 30000,
+	        .api_timeout_ms = 30000,
+	};
+}
+
+/* Milliseconds of a unit, 0 for what is none. No unit means seconds. */
+static int64_t unit_ms(const char *unit)
+{
+	static const struct {
+		const char *name;
+		int64_t ms;
+	} units[] = {{"", 1000}, {"s", 1000}, {"ms", 1}, {"m", 60000}, {"h", 3600000}};
+
+	for (size_t i = 0; i < VM_ARRAY_LEN(units); i++) {
+		if (strcmp(unit, units[i].name) == 0)
+			return units[i].ms;
+	}
+	return 0;
+}
+
+int vm_duration_parse(const char *text, const char *what, int64_t *ret_ms, struct vm_err *err)
+{
+	char *end = NULL;
+	int64_t scale = 0;
+	intmax_t n = 0;
+
+	if (strcmp(text, "none") == 0 || strcmp(text, "forever") == 0) {
+		*ret_ms = strcmp(text, "none") == 0 ? 0 : -1;
+		return 0;
+	}
+	errno = 0;
+	if (isdigit((unsigned char)*text)) {
+		n = strtoimax(text, &end, 10);
+		scale = unit_ms(end);
+	}
+	if (scale == 0) {
+		vm_err_set(err, VM_ERR_USAGE, "%s: '%.64s' is not a duration", what, text);
+		return vm_err_hint(err, "whole seconds, or e.g. 500ms, 30s, 2m, 1h, none, forever");
+	}
+	if (errno == ERANGE || n > max_duration_ms / scale) {
+		vm_err_set(err, VM_ERR_USAGE, "%s: '%.64s' is more than a year", what, text);
+		return vm_err_hint(err, "'forever' waits without a limit");
+	}
+	*ret_ms = n * scale;
+	return 0;
+}
+
+/* --- the file
+ * ------------------------------------------------------------------------------------*/
+
+static int take_overcommit(const struct vm_yaml *doc, const struct vm_yaml_node *node, double *ret,
+                           struct vm_err *err)
+{
+	const char *text = NULL;
+	char *end = NULL;
+	double value;
+
+	if (vm_yaml_text(doc, node, &text, err))
+		return -1;
+	if (!text)
+		return 0;
+	/* Digits and a point only: strtod() would take nan, inf, hex and signs too. */
+	value = strtod(text, &end);
+	if (!isdigit((unsigned char)*text) || *end || text[strspn(text, "0123456789.")])
+		return vm_yaml_fail(doc, node, err, "'%.64s' is not a number such as 1.5", text);
+	if (value > max_overcommit || (value > 0 && value < 0.01))
+		return vm_yaml_fail(doc, node, err,
+		                    "%.64s is out of range (0.01 to %g, or 0 for no "
+		                    "limit)",
+		                    text, max_overcommit);
+	*ret = value;
+	return 0;
+}
+
+static int take_duration(const struct vm_yaml *doc, const struct vm_yaml_node *node, int64_t *ret,
+                         struct vm_err *err)
+{
+	char where[VM_YAML_WHERE_MAX];
+	const char *text = NULL;
+
+	if (vm_yaml_text(doc, node, &text, err))
+		return -1;
+	if (!text)
+		return 0;
+	return vm_duration_parse(text, vm_yaml_where(doc, node, where), ret, err);
+}
+
+static int take_api_timeout(const struct vm_yaml *doc, const struct vm_yaml_node *node,
+                            int64_t *ret, struct vm_err *err)
+{
+	int64_t ms = *ret;
+
+	if (take_duration(doc, node, &ms, err))
+		return -1;
+	if (node && ms < MIN_API_TIMEOUT_MS)
+		return vm_yaml_fail(doc, node, err,
+		                    ms < 0 ? "a call to a hypervisor must have a limit"
+		                           : "must be at least 100ms");
+	*ret = ms;
+	return 0;
+}
+
+/* An absolute path, or "" to go back to the default. */
+static int take_firecracker(const struct vm_yaml *doc, const struct vm_yaml_node *node,
+                            struct vm_config *config, struct vm_err *err)
+{
+	const char *text = NULL;
+
+	if (vm_yaml_text(doc, node, &text, err))
+		return -1;
+	if (!text)
+		return 0;
+	if (*text && *text != '/')
+		return vm_yaml_fail(doc, node, err, "'%.200s' is not an absolute path", text);
+	if (strlen(text) >= sizeof(config->firecracker))
+		return vm_yaml_fail(doc, node, err, "is longer than %zu bytes",
+		                    sizeof(config->firecracker) - 1);
+	memcpy(config->firecracker, text, strlen(text) + 1);
+	return 0;
+}
+
+static int take_limits(const struct vm_yaml *doc, const struct vm_yaml_node *map,
+                       struct vm_config *config, struct vm_err *err)
+{
+	/* Nothing below "limits:" is a file with all of them commented out. */
+	if (!map || vm_yaml_is_null(map))
+		return 0;
+	if (vm_yaml_check_keys(doc, map, limit_keys, err))
+		return -1;
+	if (vm_yaml_unsigned(doc, vm_yaml_get(map, "max_running"), 0, MAX_RUNNING_LIMIT,
+	                     &config->max_running, err) ||
+	    take_overcommit(doc, vm_yaml_get(map, "memory_overcommit"), &config->memory_overcommit,
+	                    err) ||
+	    vm_yaml_size(doc, vm_yaml_get(map, "min_free_disk"), &config->min_free_disk_bytes,
+	                 err) ||
+	    vm_yaml_unsigned(doc, vm_yaml_get(map, "max_concurrent_restores"), 0,
+	                     MAX_RESTORES_LIMIT, &config->max_concurrent_restores, err))
+		return -1;
+	return 0;
+}
+
+static int take_config(const struct vm_yaml *doc, struct vm_config *config, struct vm_err *err)
+{
+	const struct vm_yaml_node *root = doc->root;
+
+	if (!root || vm_yaml_is_null(root))
+		return 0;
+	if (vm_yaml_check_keys(doc, root, config_keys, err))
+		return -1;
+	if (take_limits(doc, vm_yaml_get(root, "limits"), config, err) ||
+	    take_duration(doc, vm_yaml_get(root, "wait"), &config->lock_wait_ms, err) ||
+	    take_api_timeout(doc, vm_yaml_get(root, "api_timeout"), &config->api_timeout_ms, err) ||
+	    take_firecracker(doc, vm_yaml_get(root, "firecracker"), config, err))
+		return -1;
+	return 0;
+}
+
+int vm_config_parse(const char *text, size_t len, const char *origin, struct vm_config *config,
+                    struct vm_err *err)
+{
+	VM_AUTO(vm_yaml_free) struct vm_yaml doc = {0};
+	struct vm_config changed = *config;
+
+	if (vm_yaml_parse(text, len, origin, &doc, err) || take_config(&doc, &changed, err))
+		return -1;
+	*config = changed;
+	return 0;
+}
+
+/* --- the layers
+ * ----------------------------------------------------------------------------------*/
+
+static int load_file(const char *path, bool must_exist, struct vm_config *config,
+                     struct vm_err *err)
+{
+	VM_AUTO_FREE char *text = NULL;
+	size_t len;
+
+	if (vm_yaml_read(path, &text, &len, err)) {
+		if (must_exist || err->code != VM_ERR_NOT_FOUND)
+			return vm_err_wrap(err, "settings");
+		vm_err_clear(err);
+		return 0;
+	}
+	return vm_config_parse(text, len, path, config, err);
+}
+
+int vm_config_load_from(const char *system_path, const char *root_path,
+                        struct vm_config *ret_config, struct vm_err *err)
+{
+	const char *only = getenv("VMCTL_CONFIG");
+	VM_AUTO_FREE char *own = NULL;
+	struct vm_config config;
+
+	vm_config_init(&config);
+	if (only && *only) {
+		if (load_file(only, true, &config, err)) {
+			if (err->code == VM_ERR_NOT_FOUND)
+				vm_err_hint(err, "$VMCTL_CONFIG names it; correct or unset that");
+			return -1;
+		}
+		*ret_config = config;
+		return 0;
+	}
+	own = vm_strf(err, "%s/vmctl.yaml", root_path);
+	if (!own || load_file(system_path, false, &config, err) ||
+	    load_file(own, false, &config, err))
+		return -1;
+	*ret_config = config;
+	return 0;
+}
+
+int vm_config_load(const char *root_path, struct vm_config *ret_config, struct vm_err *err)
+{
+	return vm_config_load_from(SYSTEM_CONFIG, root_path, ret_config, err);
+}

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Settings of a data root, from YAML: $VMCTL_CONFIG alone if that is set, else
+ * /etc/vmctl/vmctl.yaml and then <root>/vmctl.yaml, key by key; the later wins. A missing file is
+ * no error (a missing $VMCTL_CONFIG is). Unknown keys are refused with file, line and a suggestion.
+ */
+#ifndef VM_CONFIG_H
+#define VM_CONFIG_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "err.h"
+
+struct vm_config {
+	unsigned max_running;         /* running and paused, at most 10^6; 0: no limit. Default 0 */
+	double memory_overcommit;     /* guests / host, 0.01 to 1000; 0: no limit. Default 0 */
+	uint64_t min_free_disk_bytes; /* of the data root's filesystem. Default 256 MiB */
+	unsigned max_concurrent_restores; /* 1..1024; 0: the driver's default. Default 0 */
+	int64_t lock_wait_ms;   /* default of --wait. Default 30000; "none" 0, "forever" -1 */
+	int64_t api_timeout_ms; /* one call to a VMM. Default 30000, at least 100 */
+	char firecracker[4096]; /* path of the binary; "" : $VMCTL_FIRECRACKER, then PATH */
+};
+/*
+ * In the file:
+ *
+ *   limits:
+ *     max_running: 100
+ *     memory_overcommit: 4.0
+ *     min_free_disk: 1G
+ *     max_concurrent_restores: 32
+ *
+ *   wait: 30s                            # none, forever, or seconds / "500ms" / "2m"
+ *
+ *   api_timeout: 30s
+ *
+ *   firecracker: /usr/bin/firecracker    # absolute
+ */
+void vm_config_init(struct vm_config *config); /* the defaults */
+/* Errors: usage, not_found for $VMCTL_CONFIG, system. */
+int vm_config_load(const char *root_path, struct vm_config *ret_config, struct vm_err *err);
+/* vm_config_load() with another path in place of /etc/vmctl/vmctl.yaml; for tests. */
+int vm_config_load_from(const char *system_path, const char *root_path,
+                        struct vm_config *ret_config, struct vm_err *err);
+/* Parses one text over what `config` holds, which a failure leaves as it was. Errors: usage. */
+int vm_config_parse(const char *text, size_t len, const char *origin, struct vm_config *config,
+                    struct vm_err *err);
+/*
+ * "none", "forever", "5", "5s", "500ms", "2m", "1h" to milliseconds (0, -1, ...), at most 366 days;
+ * usage names `what`.
+ */
+int vm_duration_parse(const char *text, const char *what, int64_t *ret_ms, struct vm_err *err);
+
+#endif

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "driver.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "../fs.h"
+#include "../util.h"
+
+/* A save writes all of guest memory: allow for a disk as slow as this. */
+enum { SLOWEST_DISK_BYTES_PER_MS = 8 * 1024 };
+
+char *vm_disk_file(const struct vm_disk *disk, char *buf)
+{
+	snprintf(buf, VM_DISK_FILE_SIZE, "disk-%s.img", disk->id);
+	return buf;
+}
+
+int vm_driver_find(const char *name, const struct vm_driver **ret, struct vm_err *err)
+{
+	char list[128] = "";
+
+	for (size_t i = 0; vm_drivers[i]; i++) {
+		if (!name || strcmp(name, vm_drivers[i]->name) == 0) {
+			*ret = vm_drivers[i];
+			return 0;
+		}
+		snprintf(list + strlen(list), sizeof(list) - strlen(list), " %s", vm_drivers[i]->name);
+	}
+	return vm_err_set(err, VM_ERR_UNSUPPORTED, "there is no driver for hypervisor '%s'; there are:%s",
+			  name ? name : "", list);
+}
+
+static void begin_call(struct vm_machine *machine)
+{
+	machine->deadline_ms = vm_monotonic_ms() + machine->root->config.api_timeout_ms;
+}
+
+/* Puts the driver's name in front of a failure. */
+static int end_call(const struct vm_machine *machine, int rc, struct vm_err *err)
+{
+	return rc < 0 ? vm_err_wrap(err, "%s: %s", machine->name, machine->driver->name) : rc;
+}
+
+int vm_driver_boot(struct vm_machine *machine, struct vm_err *err)
+{
+	assert(machine->vmm.pid_fd < 0);
+	begin_call(machine);
+	return end_call(machine, machine->driver->boot(machine, err), err);
+}
+
+int vm_driver_load(struct vm_machine *machine, bool resume, struct vm_err *err)
+{
+	assert(machine->vmm.pid_fd < 0);
+	begin_call(machine);
+	return end_call(machine, machine->driver->load(machine, resume, err), err);
+}
+
+int vm_driver_pause(struct vm_machine *machine, struct vm_err *err)
+{
+	begin_call(machine);
+	return end_call(machine, machine->driver->pause(machine, err), err);
+}
+
+int vm_driver_resume(struct vm_machine *machine, struct vm_err *err)
+{
+	begin_call(machine);
+	return end_call(machine, machine->driver->resume(machine, err), err);
+}
+
+int vm_driver_save(struct vm_machine *machine, const char *memory, const char *state,
+		   struct vm_err *err)
+{
+	begin_call(machine);
+	machine->deadline_ms += (int64_t)(machine->spec->memory_bytes / SLOWEST_DISK_BYTES_PER_MS);
+	return end_call(machine, machine->driver->save(machine, memory, state, err), err);
+}
+
+int vm_driver_query(struct vm_machine *machine, enum vm_guest_state *ret, struct vm_err *err)
+{
+	begin_call(machine);
+	return end_call(machine, machine->driver->query(machine, ret, err), err);
+}
+
+int vm_driver_ask_shutdown(struct vm_machine *machine, struct vm_err *err)
+{
+	assert(machine->driver->caps.graceful_shutdown);
+	begin_call(machine);
+	return end_call(machine, machine->driver->ask_shutdown(machine, err), err);
+}
+
+int vm_driver_clean(const struct vm_driver *driver, int dir_fd, struct vm_err *err)
+{
+	for (size_t i = 0; driver->leftovers[i]; i++) {
+		if (vm_fs_unlink(dir_fd, driver->leftovers[i], err) < 0)
+			return -1;
+	}
+	return 0;
+}

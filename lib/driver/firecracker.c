@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "firecracker.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "../fs.h"
+#include "../interrupt.h"
+#include "../util.h"
+#include "firecracker_state.h"
+
+#define DEFAULT_BOOT_ARGS "console=ttyS0 reboot=k panic=1 pci=off"
+
+enum {
+	STATE_MAX_BYTES = 16 * 1024 * 1024, /* real ones have 15 to 60 KB */
+	MEMORY_MIN_BYTES = 1024 * 1024,
+};
+
+static int check_spec(const struct vm_spec *spec, struct vm_err *err)
+{
+	if (spec->memory_bytes < MEMORY_MIN_BYTES || spec->memory_bytes % (1024 * 1024) != 0)
+		return vm_err_set(err, VM_ERR_USAGE, "memory: Firecracker wants whole MiB, at least 1");
+	return 0;
+}
+
+/* Ends a VMM that a failed boot or load has left, so that failure leaves no process. */
+static int abandon(struct vm_machine *machine)
+{
+	struct vm_err ignored = {0};
+
+	if (machine->vmm.pid_fd >= 0)
+		vm_vmm_kill(&machine->vmm, &ignored);
+	vm_vmm_close(&machine->vmm);
+	vm_err_clear(&ignored);
+	vm_driver_clean(machine->driver, machine->dir_fd, &ignored);
+	return -1;
+}
+
+static int put(struct vm_machine *machine, const char *path, json_t *body, struct vm_err *err)
+{
+	if (!body)
+		return vm_err_set(err, VM_ERR_INSUFFICIENT_RESOURCES, "PUT %s: out of memory", path);
+	return vm_fc_call(machine, "PUT", path, body, NULL, err);
+}
+
+static int put_disks(struct vm_machine *machine, struct vm_err *err)
+{
+	for (size_t i = 0; i < machine->spec->disk_count; i++) {
+		const struct vm_disk *disk = &machine->spec->disks[i];
+		char path[64], file[VM_DISK_FILE_SIZE];
+
+		snprintf(path, sizeof(path), "/drives/%s", disk->id);
+		if (put(machine, path,
+			json_pack("{s:s,s:s,s:b,s:b}", "drive_id", disk->id, "path_on_host",
+				  vm_disk_file(disk, file), "is_root_device", (int)disk->root,
+				  "is_read_only", (int)disk->read_only),
+			err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static json_t *boot_source(const struct vm_spec *spec)
+{
+	return json_pack("{s:s,s:s,s:s*}", "kernel_image_path", VM_FILE_KERNEL, "boot_args",
+			 spec->boot_args ? spec->boot_args : DEFAULT_BOOT_ARGS, "initrd_path",
+			 spec->initrd ? VM_FILE_INITRD : NULL);
+}
+
+static int configure(struct vm_machine *machine, struct vm_err *err)
+{
+	const struct vm_spec *spec = machine->spec;
+
+	if (put(machine, "/machine-config",
+		json_pack("{s:i,s:I}", "vcpu_count", (int)spec->vcpus, "mem_size_mib",
+			  (json_int_t)(spec->memory_bytes >> 20)),
+		err) < 0 ||
+	    put(machine, "/boot-source", boot_source(spec), err) < 0 || put_disks(machine, err) < 0)
+		return -1;
+	if (machine->guest_cid == 0)
+		return 0;
+	return put(machine, "/vsock",
+		   json_pack("{s:I,s:s}", "guest_cid", (json_int_t)machine->guest_cid, "uds_path",
+			     VM_FILE_VSOCK),
+		   err);
+}
+
+static int boot(struct vm_machine *machine, struct vm_err *err)
+{
+	if (vm_fc_spawn(machine, err) < 0 || configure(machine, err) < 0 ||
+	    put(machine, "/actions", json_pack("{s:s}", "action_type", "InstanceStart"), err) < 0)
+		return abandon(machine);
+	return 0;
+}
+
+static int load(struct vm_machine *machine, bool resume, struct vm_err *err)
+{
+	/* Any load failure ends the process, so there is nothing to retry in the same VMM. */
+	if (vm_fc_spawn(machine, err) < 0 ||
+	    put(machine, "/snapshot/load",
+		json_pack("{s:s,s:{s:s,s:s},s:b}", "snapshot_path", VM_FILE_STATE, "mem_backend",
+			  "backend_type", "File", "backend_path", VM_FILE_MEMORY, "resume_vm",
+			  (int)resume),
+		err) < 0)
+		return abandon(machine);
+	return 0;
+}
+
+static int query(struct vm_machine *machine, enum vm_guest_state *ret, struct vm_err *err)
+{
+	json_t *answer = NULL;
+	const char *state;
+	int rc = 0;
+
+	if (vm_fc_call(machine, "GET", "/", NULL, &answer, err) < 0)
+		return -1;
+	state = json_string_value(json_object_get(answer, "state"));
+	if (state && strcmp(state, "Running") == 0)
+		*ret = VM_GUEST_RUNNING;
+	else if (state && strcmp(state, "Paused") == 0)
+		*ret = VM_GUEST_PAUSED;
+	else if (state && strcmp(state, "Not started") == 0)
+		*ret = VM_GUEST_NOT_STARTED;
+	else
+		rc = vm_err_set(err, VM_ERR_HYPERVISOR, "GET /: unknown state '%s'", state ? state : "");
+	json_decref(answer);
+	return rc;
+}
+
+/* A change of state that timed out may still have happened: ask before calling it a failure. */
+static int set_state(struct vm_machine *machine, const char *state, enum vm_guest_state want,
+		     struct vm_err *err)
+{
+	enum vm_guest_state now = VM_GUEST_NOT_STARTED;
+	struct vm_err second = {0};
+
+	if (vm_fc_call(machine, "PATCH", "/vm", json_pack("{s:s}", "state", state), NULL, err) == 0)
+		return 0;
+	if (err->code != VM_ERR_TIMEOUT)
+		return -1;
+	machine->deadline_ms = vm_monotonic_ms() + machine->root->config.api_timeout_ms;
+	if (query(machine, &now, &second) < 0 || now != want)
+		return -1;
+	vm_err_clear(err);
+	return 0;
+}
+
+static int pause_guest(struct vm_machine *machine, struct vm_err *err)
+{
+	return set_state(machine, "Paused", VM_GUEST_PAUSED, err);
+}
+
+static int resume_guest(struct vm_machine *machine, struct vm_err *err)
+{
+	return set_state(machine, "Resumed", VM_GUEST_RUNNING, err);
+}
+
+static int save(struct vm_machine *machine, const char *memory, const char *state,
+		struct vm_err *err)
+{
+	return put(machine, "/snapshot/create",
+		   json_pack("{s:s,s:s,s:s}", "snapshot_type", "Full", "snapshot_path", state,
+			     "mem_file_path", memory),
+		   err);
+}
+
+static int ask_shutdown(struct vm_machine *machine, struct vm_err *err)
+{
+	return put(machine, "/actions", json_pack("{s:s}", "action_type", "SendCtrlAltDel"), err);
+}
+
+/* A binary reads only states of its own major.minor; the patch number does not matter. */
+static int check_version(const char *version, const char *now, struct vm_err *err)
+{
+	const char *dot = strchr(version, '.');
+	size_t len = dot ? (size_t)(dot - version) + 1 + strcspn(dot + 1, ".") : strlen(version);
+
+	if (strncmp(version, now, len) == 0 && (now[len] == '.' || now[len] == '\0'))
+		return 0;
+	vm_err_set(err, VM_ERR_INCOMPATIBLE,
+		   "the state was saved by Firecracker %s, the binary here is %s", version, now);
+	return vm_err_hint(err, "name a Firecracker %.*s by $VMCTL_FIRECRACKER", (int)len, version);
+}
+
+static int move_state(const struct vm_state_move *move, struct vm_err *err)
+{
+	VM_AUTO_FREE char *data = NULL;
+	VM_AUTO_FREE void *rewritten = NULL;
+	size_t len, new_len;
+
+	if (vm_fs_read(move->from_fd, move->from_name, STATE_MAX_BYTES, &data, &len, err) < 0)
+		return -1;
+	if (move->from_cid == move->to_cid) {
+		struct vm_fc_state_info info;
+
+		if (vm_fc_state_check(data, len, &info, err) < 0)
+			return vm_err_wrap(err, "%s", move->from_name);
+		return vm_fs_publish(move->to_fd, VM_FILE_STATE, data, len, move->durable, err);
+	}
+	if (vm_fc_state_set_cid(data, len, VM_FILE_VSOCK, move->from_cid, move->to_cid, &rewritten,
+				&new_len, err) < 0)
+		return vm_err_wrap(err, "%s", move->from_name);
+	return vm_fs_publish(move->to_fd, VM_FILE_STATE, rewritten, new_len, move->durable, err);
+}
+
+static bool ended_by_guest(int dir_fd)
+{
+	char tail[400];
+
+	vm_vmm_log_tail(dir_fd, VM_VMM_LOG, tail, sizeof(tail));
+	return strstr(tail, "Firecracker exiting successfully. exit_code=0") != NULL;
+}
+
+static const char *const leftovers[] = {VM_FILE_API_SOCKET, VM_FILE_VSOCK, NULL};
+
+const struct vm_driver vm_driver_firecracker = {
+	.name = "firecracker",
+	.caps =
+		{
+			.concurrent_fork_prepare = true,
+			.snapshot_keeps_running = true,
+			.relative_paths = true,
+			.state_rewrite = false, /* saved states are relative; adopting others: not yet */
+			.cid_rewrite = true,
+			.network_override = false,
+			.memory_shared_base = true,
+			.diff_snapshot = false,
+			.graceful_shutdown = true,
+			.max_concurrent_restores = 32,
+		},
+	.check_spec = check_spec,
+	.probe = vm_fc_probe,
+	.boot = boot,
+	.load = load,
+	.pause = pause_guest,
+	.resume = resume_guest,
+	.save = save,
+	.query = query,
+	.ask_shutdown = ask_shutdown,
+	.check_version = check_version,
+	.move_state = move_state,
+	.ended_by_guest = ended_by_guest,
+	.leftovers = leftovers,
+};

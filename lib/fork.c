@@ -1,0 +1,302 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * fork: new instances from a source, top to bottom. docs/architecture.md has the picture.
+ *
+ * What a kill leaves after each step, and who repairs it:
+ *   reserved   `creating` rows whose locks are free: taken over by whoever wants the name, or doctor
+ *   prepared   the same, with directories; of a running source also its intent: whoever locks the
+ *              source next resumes it
+ *   launched   the same, with VMMs that hold the liveness locks: ended by the takeover
+ *   published  nothing
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "fork_impl.h"
+#include "interrupt.h"
+#include "manifest.h"
+#include "util.h"
+
+/* How often the source may change its state between our look and our lock. */
+enum { SOURCE_TRIES = 8 };
+
+bool vm_fork_with_memory(const struct vm_fork *fork)
+{
+	return fork->source.row.state != VM_STATE_STOPPED && fork->target != VM_STATE_STOPPED;
+}
+
+/* Step 1: what can be refused without looking at the source. */
+static int check_request(const struct vm_fork_request *request, struct vm_err *err)
+{
+	const char *at = request->name ? strstr(request->name, "{}") : NULL;
+
+	if (request->count < 1 || request->count > VM_FORKS_MAX)
+		return vm_err_set(err, VM_ERR_USAGE, "count: %u is out of range (1 to %d)", request->count,
+				  VM_FORKS_MAX);
+	if (request->has_target && request->target != VM_STATE_STOPPED &&
+	    request->target != VM_STATE_STANDBY && request->target != VM_STATE_RUNNING)
+		return vm_err_set(err, VM_ERR_USAGE, "a fork can be stopped, standby or running, not %s",
+				  vm_state_name(request->target));
+	if (at && strstr(at + 2, "{}"))
+		return vm_err_set(err, VM_ERR_USAGE, "name '%s' has more than one {}", request->name);
+	if (request->name && !at && request->count > 1) {
+		vm_err_set(err, VM_ERR_USAGE, "%u forks cannot all be named '%s'", request->count,
+			   request->name);
+		return vm_err_hint(err, "put {} where the number goes: --name '%s-{}'", request->name);
+	}
+	return 0;
+}
+
+/* The name of fork number `index`: from the pattern, or the source's name and six random characters. */
+static int make_name(const struct vm_fork *fork, size_t index, char *ret_name, struct vm_err *err)
+{
+	const char *pattern = fork->request->name;
+	const char *at = pattern ? strstr(pattern, "{}") : NULL;
+	char name[2 * VM_NAME_MAX + 32], id[VM_ID_LEN + 1];
+
+	if (!pattern) {
+		if (vm_id_new(id, err) < 0)
+			return -1;
+		snprintf(name, sizeof(name), "%.*s-%.6s", VM_NAME_MAX - 7, fork->source.row.name, id);
+	} else if (at) {
+		snprintf(name, sizeof(name), "%.*s%zu%s",
+			 (int)(at - pattern < VM_NAME_MAX ? at - pattern : VM_NAME_MAX), pattern,
+			 index + 1, at + 2);
+	} else {
+		snprintf(name, sizeof(name), "%s", pattern);
+	}
+	if (vm_name_check(name, err) < 0)
+		return -1;
+	memcpy(ret_name, name, strlen(name) + 1);
+	return 0;
+}
+
+/* Whether a source in this state can be forked as asked. Decided again under the lock. */
+static int check_source(const struct vm_fork_request *request, const struct vm_instance *row,
+			enum vm_state *ret_target, struct vm_err *err)
+{
+	enum vm_state target = request->has_target ? request->target
+			       : row->state == VM_STATE_STOPPED ? VM_STATE_STOPPED
+								: VM_STATE_RUNNING;
+
+	if (row->state == VM_STATE_RUNNING && !request->from_running) {
+		vm_err_set(err, VM_ERR_INVALID_STATE, "%s is running", row->name);
+		return vm_err_hint(err, "--from-running forks it, which pauses it for an instant");
+	}
+	if (row->state != VM_STATE_STOPPED && row->state != VM_STATE_STANDBY &&
+	    row->state != VM_STATE_RUNNING)
+		return vm_err_set(err, VM_ERR_INVALID_STATE,
+				  "%s is %s; fork works from: stopped, standby, running with --from-running",
+				  row->name, vm_state_name(row->state));
+	if (row->state == VM_STATE_STOPPED && target == VM_STATE_STANDBY) {
+		vm_err_set(err, VM_ERR_INVALID_STATE,
+			   "%s is stopped: it has no memory that a standby fork could take", row->name);
+		return vm_err_hint(err, "use --target-state=stopped or --target-state=running");
+	}
+	*ret_target = target;
+	return 0;
+}
+
+static enum vm_lock_mode lock_mode_for(const struct vm_driver *driver, enum vm_state state)
+{
+	/* A running source is paused for us alone; one at rest can be read by many at once. */
+	return driver->caps.concurrent_fork_prepare && state != VM_STATE_RUNNING ? VM_LOCK_SHARED
+										 : VM_LOCK_EXCLUSIVE;
+}
+
+/*
+ * Step 2: the source, locked. Which lock is needed depends on its state, which may change until the
+ * lock is had: an exclusive lock where a shared one would do only costs time, but a shared one over a
+ * source that has begun to run would let two forks pause and resume it at once. So look again, and come
+ * back with the other lock if need be.
+ */
+static int hold_source(struct vm_fork *fork, struct vm_err *err)
+{
+	struct vm_op *op = fork->op;
+	struct vm_instance row;
+	const struct vm_driver *driver = NULL;
+	enum vm_lock_mode mode;
+	int rc;
+
+	if (vm_store_find(op->root->store, fork->request->source, &row, err) < 0)
+		return -1;
+	rc = vm_driver_find(row.hypervisor, &driver, err);
+	mode = rc == 0 ? lock_mode_for(driver, row.state) : VM_LOCK_EXCLUSIVE;
+	vm_instance_free(&row);
+	for (int i = 0; rc == 0 && i < SOURCE_TRIES; i++) {
+		if (vm_held_take(op, fork->request->source, mode, &fork->source, err) < 0 ||
+		    check_source(fork->request, &fork->source.row, &fork->target, err) < 0)
+			return -1;
+		if (mode == VM_LOCK_EXCLUSIVE ||
+		    lock_mode_for(fork->source.driver, fork->source.row.state) == VM_LOCK_SHARED)
+			return 0;
+		vm_held_release(&fork->source);
+		mode = VM_LOCK_EXCLUSIVE;
+	}
+	return rc < 0 ? -1
+		      : vm_err_set(err, VM_ERR_BUSY, "%s changes its state all the time",
+				   fork->request->source);
+}
+
+/* Everything that can be known to fail is refused before a name is taken or a guest paused. */
+static int check_resources(struct vm_fork *fork, struct vm_err *err)
+{
+	const struct vm_held *source = &fork->source;
+	bool saves = source->row.state == VM_STATE_RUNNING && vm_fork_with_memory(fork);
+
+	if (fork->target == VM_STATE_RUNNING || vm_fork_with_memory(fork)) {
+		if (source->driver->probe(fork->op->root, &fork->binary, err) < 0)
+			return -1;
+	}
+	if (source->row.state == VM_STATE_STANDBY &&
+	    vm_manifest_check(source->dir_fd, &source->row, &source->spec, source->driver,
+			      &fork->binary, err) < 0)
+		return -1;
+	/* The forks' VMMs may be of another version than the one that runs and saves. */
+	if (saves && source->driver->check_version(source->row.hypervisor_version,
+						   fork->binary.version, err) < 0)
+		return vm_err_wrap(err, "%s", source->row.name);
+	if (vm_manifest_check_files(source->dir_fd, &source->spec, true, err) < 0)
+		return -1;
+	return vm_op_check_disk(fork->op, saves ? source->row.memory_bytes : 0, err);
+}
+
+/* Step 3: names, ids and guest CIDs of all forks, or of none. */
+static int reserve(struct vm_fork *fork, struct vm_err *err)
+{
+	const struct vm_instance *source = &fork->source.row;
+
+	fork->children = vm_calloc(fork->request->count, sizeof(*fork->children), err);
+	if (!fork->children)
+		return -1;
+	fork->count = fork->request->count;
+	for (size_t i = 0; i < fork->count; i++)
+		vm_child_init(&fork->children[i]);
+	for (size_t i = 0; i < fork->count; i++) {
+		struct vm_instance *row = &fork->children[i].row;
+
+		if (make_name(fork, i, row->name, err) < 0)
+			return -1;
+		memcpy(row->hypervisor, source->hypervisor, sizeof(row->hypervisor));
+		memcpy(row->hypervisor_version, source->hypervisor_version,
+		       sizeof(row->hypervisor_version));
+		memcpy(row->parent_id, source->id, sizeof(row->parent_id));
+		memcpy(row->parent_name, source->name, sizeof(row->parent_name));
+		row->vcpus = source->vcpus;
+		row->memory_bytes = source->memory_bytes;
+		row->occupies = fork->target == VM_STATE_RUNNING;
+		row->spec = vm_strdup(source->spec, err);
+		if (!row->spec)
+			return -1;
+	}
+	return vm_child_reserve(fork->op, fork->children, fork->count, fork->source.spec.vsock, err);
+}
+
+static int prepare(struct vm_fork *fork, struct vm_err *err)
+{
+	for (size_t i = 0; i < fork->count; i++) {
+		if (vm_child_make_dir(fork->op, &fork->children[i], err) < 0)
+			return -1;
+	}
+	return fork->source.row.state == VM_STATE_RUNNING ? vm_fork_prepare_running(fork, err)
+							  : vm_fork_prepare_frozen(fork, err);
+}
+
+/* The first failure of a child, for the whole operation's error. */
+static const struct vm_err *first_failure(const struct vm_fork *fork, size_t *ret_failed)
+{
+	const struct vm_err *first = NULL;
+
+	*ret_failed = 0;
+	for (size_t i = 0; i < fork->count; i++) {
+		if (fork->children[i].err.code == VM_OK)
+			continue;
+		first = first ? first : &fork->children[i].err;
+		(*ret_failed)++;
+	}
+	return first;
+}
+
+/* Step 7: all that came up, in one transaction. 0 all, 1 some, -1 none (or not all, if atomic). */
+static int publish(struct vm_fork *fork, struct vm_err *err)
+{
+	const char *relocation = vm_fork_with_memory(fork) ? "relative" : NULL;
+	const char *version = fork->target == VM_STATE_RUNNING ? fork->binary.version : NULL;
+	const struct vm_err *first;
+	size_t failed;
+
+	/* Last chance to undo what the user has cancelled. */
+	if (vm_interrupt_check(err) < 0)
+		return -1;
+	first = first_failure(fork, &failed);
+	if (first && (failed == fork->count || fork->request->atomic)) {
+		*err = *first;
+		return fork->count > 1 ? vm_err_wrap(err, "%zu of %zu forks failed, %s", failed,
+						     fork->count, "none was kept")
+				       : -1;
+	}
+	if (vm_child_publish(fork->op, fork->children, fork->count, fork->target, version, relocation,
+			     err) < 0)
+		return -1;
+	return failed ? 1 : 0;
+}
+
+static int give_results(struct vm_fork *fork, struct vm_fork_result *results, struct vm_err *err)
+{
+	for (size_t i = 0; i < fork->count; i++) {
+		memcpy(results[i].name, fork->children[i].row.name, sizeof(results[i].name));
+		results[i].err = fork->children[i].err;
+		if (results[i].err.code == VM_OK &&
+		    vm_store_get(fork->op->root->store, fork->children[i].row.id,
+				 &results[i].instance, err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static int run_steps(struct vm_fork *fork, struct vm_err *err)
+{
+	if (check_request(fork->request, err) < 0 || hold_source(fork, err) < 0 ||
+	    check_resources(fork, err) < 0 || reserve(fork, err) < 0 || prepare(fork, err) < 0)
+		return -1;
+	/* Nothing below touches the source: let others have it while we load. */
+	vm_lock_release(&fork->source.lock);
+	if (fork->target == VM_STATE_RUNNING)
+		vm_fork_launch(fork);
+	return publish(fork, err);
+}
+
+int vm_fork(struct vm_op *op, const struct vm_fork_request *request,
+	    struct vm_fork_result **ret_results, size_t *ret_count, struct vm_err *err)
+{
+	struct vm_fork fork = {.op = op, .request = request, .source = VM_HELD_INIT};
+	struct vm_fork_result *results = vm_calloc(request->count, sizeof(*results), err);
+	int rc = results ? run_steps(&fork, err) : -1;
+
+	/* A failure undoes everything of the forks and nothing of the source. */
+	for (size_t i = 0; i < fork.count; i++) {
+		if (rc < 0 || fork.children[i].err.code != VM_OK)
+			vm_child_drop(op, &fork.children[i],
+				      rc < 0 ? err->code : fork.children[i].err.code);
+	}
+	if (rc >= 0 && give_results(&fork, results, err) < 0)
+		rc = -1; /* the forks exist; only telling about them failed */
+	for (size_t i = 0; i < fork.count; i++)
+		vm_child_release(&fork.children[i]);
+	free(fork.children);
+	vm_held_release(&fork.source);
+	if (rc < 0) {
+		vm_fork_results_free(results, request->count);
+		return -1;
+	}
+	*ret_results = results;
+	*ret_count = fork.count;
+	return rc;
+}
+
+void vm_fork_results_free(struct vm_fork_result *results, size_t count)
+{
+	for (size_t i = 0; results && i < count; i++)
+		vm_instance_free(&results[i].instance);
+	free(results);
+}

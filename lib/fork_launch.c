@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Bringing forks up: slots are taken as late as possible and given back at once. */
+#include <pthread.h>
+#include <stdatomic.h>
+#include <unistd.h>
+
+#include "fork_impl.h"
+#include "interrupt.h"
+#include "slot.h"
+#include "util.h"
+
+enum { THREADS_MAX = 32, THREADS_PER_CPU = 4 };
+
+struct launch {
+	struct vm_fork *fork;
+	struct vm_slot_pool slots;
+	atomic_size_t next;
+	atomic_llong waited_us;
+};
+
+static int load_child(struct launch *launch, struct vm_child *child)
+{
+	VM_AUTO(vm_slot_release) struct vm_slot slot = VM_SLOT_INIT;
+	int64_t waited = 0;
+	int rc;
+
+	rc = vm_slot_acquire(&launch->slots, vm_op_deadline(launch->fork->op), &slot, &waited,
+			     &child->err);
+	atomic_fetch_add(&launch->waited_us, waited);
+	/*
+	 * Loaded and resumed in one call: a fresh fork has no standby that must be retired before its
+	 * guest runs, and nobody knows it until it is published.
+	 */
+	return rc < 0 ? -1 : vm_driver_load(&child->machine, true, &child->err);
+}
+
+static void launch_child(struct launch *launch, struct vm_child *child)
+{
+	struct vm_fork *fork = launch->fork;
+
+	child->machine = vm_held_machine(fork->op, &fork->source);
+	child->machine.id = child->row.id;
+	child->machine.name = child->row.name;
+	child->machine.guest_cid = child->row.guest_cid;
+	child->machine.dir_fd = child->dir_fd;
+	child->machine.binary = &fork->binary;
+	if (vm_interrupt_check(&child->err) < 0)
+		return;
+	if (vm_fork_with_memory(fork))
+		load_child(launch, child);
+	else
+		vm_driver_boot(&child->machine, &child->err);
+}
+
+static void *worker(void *arg)
+{
+	struct launch *launch = arg;
+
+	for (;;) {
+		size_t i = atomic_fetch_add(&launch->next, 1);
+
+		if (i >= launch->fork->count)
+			return NULL;
+		launch_child(launch, &launch->fork->children[i]);
+	}
+}
+
+static size_t thread_count(const struct launch *launch)
+{
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	size_t n = cpus > 0 ? (size_t)cpus * THREADS_PER_CPU : THREADS_PER_CPU;
+
+	n = n < THREADS_MAX ? n : THREADS_MAX;
+	return n < launch->fork->count ? n : launch->fork->count;
+}
+
+void vm_fork_launch(struct vm_fork *fork)
+{
+	struct launch launch = {.fork = fork, .slots = vm_op_slots(fork->op, fork->source.driver)};
+	size_t wanted = thread_count(&launch), made = 0;
+	pthread_t threads[THREADS_MAX];
+
+	if (fork->op->progress)
+		vm_op_progress(fork->op, "starting %zu fork%s", fork->count, fork->count == 1 ? "" : "s");
+	/* This thread is one of the workers: one fork, and a host out of threads, need no other. */
+	while (made + 1 < wanted && pthread_create(&threads[made], NULL, worker, &launch) == 0)
+		made++;
+	worker(&launch);
+	for (size_t i = 0; i < made; i++)
+		pthread_join(threads[i], NULL);
+	fork->op->waited_us += atomic_load(&launch.waited_us);
+}

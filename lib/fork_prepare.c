@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The files of a fork. */
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "fork_impl.h"
+#include "fs.h"
+#include "interrupt.h"
+#include "manifest.h"
+#include "util.h"
+
+/* Where a running source's state is kept in the first child until every child has its own. */
+#define SOURCE_STATE "vmstate.source"
+
+int vm_fork_link(int from_fd, int to_fd, const char *name, struct vm_err *err)
+{
+	if (linkat(from_fd, name, to_fd, name, 0) < 0)
+		return vm_err_sys(err, "linking %s", name);
+	return 0;
+}
+
+static int copy_private(struct vm_fork *fork, int from_fd, int to_fd, const char *file,
+			struct vm_err *err)
+{
+	VM_AUTO_CLOSE int fd = openat(from_fd, file, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	enum vm_copy how = VM_COPY_REFLINK;
+
+	if (fd < 0)
+		return vm_err_sys(err, "opening %s", file);
+	if (vm_fs_copy(fd, to_fd, file, 0600, &how, err) < 0)
+		return -1;
+	fork->copied |= how == VM_COPY_SPARSE;
+	return 0;
+}
+
+/* Read-only disks are never written by anybody, so the file itself is shared. */
+int vm_fork_copy_disks(struct vm_fork *fork, struct vm_child *child, int from_fd,
+		       struct vm_err *err)
+{
+	const struct vm_spec *spec = &fork->source.spec;
+
+	for (size_t i = 0; i < spec->disk_count; i++) {
+		char file[VM_DISK_FILE_SIZE];
+		int rc;
+
+		vm_disk_file(&spec->disks[i], file);
+		rc = spec->disks[i].read_only ? vm_fork_link(from_fd, child->dir_fd, file, err)
+					      : copy_private(fork, from_fd, child->dir_fd, file, err);
+		if (rc < 0)
+			return vm_err_wrap(err, "%s", child->row.name);
+	}
+	return 0;
+}
+
+int vm_fork_link_kernel(struct vm_fork *fork, struct vm_child *child, int from_fd,
+			struct vm_err *err)
+{
+	if (vm_fork_link(from_fd, child->dir_fd, VM_FILE_KERNEL, err) < 0)
+		return -1;
+	return fork->source.spec.initrd ? vm_fork_link(from_fd, child->dir_fd, VM_FILE_INITRD, err) : 0;
+}
+
+int vm_fork_move_state(struct vm_fork *fork, struct vm_child *child, int from_fd,
+		       const char *from_name, struct vm_err *err)
+{
+	const struct vm_state_move move = {
+		.from_fd = from_fd,
+		.from_name = from_name,
+		.to_fd = child->dir_fd,
+		.spec = &fork->source.spec,
+		.from_cid = fork->source.row.guest_cid,
+		.to_cid = child->row.guest_cid,
+		.durable = fork->target != VM_STATE_RUNNING,
+	};
+
+	if (fork->source.driver->move_state(&move, err) < 0)
+		return vm_err_wrap(err, "%s", child->row.name);
+	return 0;
+}
+
+/*
+ * A running fork would not survive a power loss anyway; one at rest is synced before it is published,
+ * its manifest last.
+ */
+int vm_fork_make_durable(struct vm_fork *fork, struct vm_child *child, struct vm_err *err)
+{
+	const struct vm_spec *spec = &fork->source.spec;
+
+	if (fork->target == VM_STATE_RUNNING)
+		return 0;
+	for (size_t i = 0; i < spec->disk_count; i++) {
+		char file[VM_DISK_FILE_SIZE];
+
+		if (!spec->disks[i].read_only &&
+		    vm_fs_sync(child->dir_fd, vm_disk_file(&spec->disks[i], file), err) < 0)
+			return -1;
+	}
+	if (fork->target == VM_STATE_STANDBY &&
+	    (vm_fs_sync(child->dir_fd, VM_FILE_MEMORY, err) < 0 ||
+	     vm_manifest_write(child->dir_fd, &child->row, spec, child->row.hypervisor_version, true,
+			       err) < 0))
+		return -1;
+	if (vm_fs_sync(child->dir_fd, NULL, err) < 0)
+		return -1;
+	return vm_fs_sync(fork->op->root->guests_fd, NULL, err);
+}
+
+int vm_fork_prepare_frozen(struct vm_fork *fork, struct vm_err *err)
+{
+	int from_fd = fork->source.dir_fd;
+
+	for (size_t i = 0; i < fork->count; i++) {
+		struct vm_child *child = &fork->children[i];
+
+		if (vm_interrupt_check(err) < 0 || vm_fork_link_kernel(fork, child, from_fd, err) < 0 ||
+		    vm_fork_copy_disks(fork, child, from_fd, err) < 0)
+			return -1;
+		if (vm_fork_with_memory(fork) &&
+		    (vm_fork_link(from_fd, child->dir_fd, VM_FILE_MEMORY, err) < 0 ||
+		     vm_fork_move_state(fork, child, from_fd, VM_FILE_STATE, err) < 0))
+			return -1;
+		if (vm_fork_make_durable(fork, child, err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+/* Inside the pause: memory, state and disks of the same instant, into the first child. */
+static int capture(struct vm_fork *fork, struct vm_machine *source, struct vm_err *err)
+{
+	struct vm_child *first = &fork->children[0];
+	char memory[VM_ID_LEN + 32], state[VM_ID_LEN + 32];
+
+	/* The VMM writes them; its cwd is the source's directory, beside the child's. */
+	snprintf(memory, sizeof(memory), "../%s/" VM_FILE_MEMORY, first->row.id);
+	snprintf(state, sizeof(state), "../%s/" SOURCE_STATE, first->row.id);
+	if (vm_fork_with_memory(fork) && vm_driver_save(source, memory, state, err) < 0)
+		return -1;
+	return vm_fork_copy_disks(fork, first, fork->source.dir_fd, err);
+}
+
+/* The source goes on, whatever became of the capture. */
+static int let_go_on(struct vm_fork *fork, struct vm_machine *source, int rc, struct vm_err *err)
+{
+	struct vm_err second = {0}, ignored = {0};
+	int resumed;
+
+	vm_interrupt_suspend();
+	resumed = vm_driver_resume(source, &second);
+	vm_interrupt_resume();
+	if (resumed == 0) {
+		vm_store_forget_intent(fork->op->root->store, fork->source.row.id, true, NULL, &ignored);
+		return rc;
+	}
+	if (rc == 0)
+		*err = second;
+	/* Its intent stays: whoever takes the source's lock next tries again. */
+	return vm_err_hint(err, "the source '%s' is still paused: 'vmctl resume %s' lets it go on",
+			   fork->source.row.name, fork->source.row.name);
+}
+
+static int pause_and_capture(struct vm_fork *fork, struct vm_err *err)
+{
+	struct vm_machine source;
+	int64_t began;
+	int rc;
+
+	if (vm_held_attach(fork->op, &fork->source, &source, err) < 0)
+		return -1;
+	if (vm_held_intend(fork->op, &fork->source, "running", false, err) < 0) {
+		vm_vmm_close(&source.vmm);
+		return -1;
+	}
+	began = vm_monotonic_us();
+	rc = vm_driver_pause(&source, err);
+	if (rc == 0)
+		rc = capture(fork, &source, err);
+	rc = let_go_on(fork, &source, rc, err);
+	fork->paused_us = vm_monotonic_us() - began;
+	vm_vmm_close(&source.vmm);
+	if (rc == 0 && fork->copied)
+		vm_op_warn(fork->op,
+			   "the filesystem shares no extents: '%s' was paused for %.1f ms while its "
+			   "disks were copied",
+			   fork->source.row.name, (double)fork->paused_us / 1000);
+	return rc;
+}
+
+/* One of the other children, from the first, which nobody runs yet. */
+static int clone_first(struct vm_fork *fork, struct vm_child *child, struct vm_err *err)
+{
+	struct vm_child *first = &fork->children[0];
+
+	if (vm_interrupt_check(err) < 0 || vm_fork_link_kernel(fork, child, first->dir_fd, err) < 0 ||
+	    vm_fork_copy_disks(fork, child, first->dir_fd, err) < 0)
+		return -1;
+	if (!vm_fork_with_memory(fork))
+		return 0;
+	return vm_fork_link(first->dir_fd, child->dir_fd, VM_FILE_MEMORY, err);
+}
+
+int vm_fork_prepare_running(struct vm_fork *fork, struct vm_err *err)
+{
+	int first_fd = fork->children[0].dir_fd;
+
+	/* What does not need the pause comes before it. */
+	if (vm_fork_link_kernel(fork, &fork->children[0], fork->source.dir_fd, err) < 0 ||
+	    vm_interrupt_check(err) < 0 || pause_and_capture(fork, err) < 0)
+		return -1;
+	for (size_t i = 1; i < fork->count; i++) {
+		if (clone_first(fork, &fork->children[i], err) < 0)
+			return -1;
+	}
+	for (size_t i = 0; i < fork->count; i++) {
+		struct vm_child *child = &fork->children[i];
+
+		if ((vm_fork_with_memory(fork) &&
+		     vm_fork_move_state(fork, child, first_fd, SOURCE_STATE, err) < 0) ||
+		    vm_fork_make_durable(fork, child, err) < 0)
+			return -1;
+	}
+	return vm_fs_unlink(first_fd, SOURCE_STATE, err);
+}

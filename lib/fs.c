@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "fs.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "util.h"
+
+int vm_fs_open_dir(int dir_fd, const char *name, struct vm_err *err)
+{
+	int fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+	if (fd < 0)
+		vm_err_sys(err, "opening directory %s", name);
+	return fd;
+}
+
+int vm_fs_make_dir(int dir_fd, const char *name, struct vm_err *err)
+{
+	if (mkdirat(dir_fd, name, 0700) < 0 && errno != EEXIST)
+		return vm_err_sys(err, "creating directory %s", name);
+	return vm_fs_open_dir(dir_fd, name, err);
+}
+
+static int read_all(int fd, char *data, size_t len, size_t *ret_got, struct vm_err *err)
+{
+	size_t got = 0;
+
+	while (got < len) {
+		ssize_t n = read(fd, data + got, len - got);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return vm_err_sys(err, "reading");
+		if (n == 0)
+			break;
+		got += (size_t)n;
+	}
+	*ret_got = got;
+	return 0;
+}
+
+int vm_fs_read(int dir_fd, const char *name, size_t max, char **ret_data, size_t *ret_len,
+	       struct vm_err *err)
+{
+	VM_AUTO_CLOSE int fd = openat(dir_fd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	VM_AUTO_FREE char *data = NULL;
+	struct stat st;
+	size_t len = 0;
+
+	if (fd < 0 && errno == ENOENT)
+		return vm_err_set(err, VM_ERR_NOT_FOUND, "%s: no such file", name);
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return vm_err_sys(err, "opening %s", name);
+	if (!S_ISREG(st.st_mode))
+		return vm_err_set(err, VM_ERR_CORRUPT, "%s is not a regular file", name);
+	if ((uint64_t)st.st_size > max)
+		return vm_err_set(err, VM_ERR_CORRUPT, "%s has %jd bytes, more than %zu", name,
+				  (intmax_t)st.st_size, max);
+	data = vm_calloc((size_t)st.st_size + 1, 1, err);
+	if (!data)
+		return -1;
+	if (read_all(fd, data, (size_t)st.st_size, &len, err) < 0)
+		return vm_err_wrap(err, "%s", name);
+	data[len] = '\0';
+	*ret_data = vm_take_ptr(&data);
+	*ret_len = len;
+	return 0;
+}
+
+static int write_all(int fd, const char *data, size_t len)
+{
+	while (len > 0) {
+		ssize_t n = write(fd, data, len);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -1;
+		data += n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
+int vm_fs_publish(int dir_fd, const char *name, const void *data, size_t len, bool durable,
+		  struct vm_err *err)
+{
+	VM_AUTO_CLOSE int fd = -1;
+	char tmp[256];
+
+	/* A fixed temporary name: the caller holds the instance's lock, a leftover is a dead writer's. */
+	snprintf(tmp, sizeof(tmp), "%s.tmp", name);
+	if (vm_fs_unlink(dir_fd, tmp, err) < 0)
+		return -1;
+	fd = openat(dir_fd, tmp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return vm_err_sys(err, "creating %s", tmp);
+	if (write_all(fd, data, len) < 0 || (durable && fsync(fd) < 0) ||
+	    renameat(dir_fd, tmp, dir_fd, name) < 0) {
+		vm_err_sys(err, "writing %s", name);
+		unlinkat(dir_fd, tmp, 0);
+		return -1;
+	}
+	return durable ? vm_fs_sync(dir_fd, NULL, err) : 0;
+}
+
+int vm_fs_unlink(int dir_fd, const char *name, struct vm_err *err)
+{
+	if (unlinkat(dir_fd, name, 0) < 0 && errno != ENOENT)
+		return vm_err_sys(err, "removing %s", name);
+	return 0;
+}
+
+static int remove_entries(int dir_fd, const char *name, struct vm_err *err)
+{
+	struct dirent *entry;
+	int fd = vm_fs_open_dir(dir_fd, name, err);
+	DIR *dir;
+	int rc = 0;
+
+	if (fd < 0)
+		return -1;
+	dir = fdopendir(fd);
+	if (!dir) {
+		close(fd);
+		return vm_err_sys(err, "listing %s", name);
+	}
+	while (rc == 0 && (entry = readdir(dir))) {
+		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+			rc = vm_fs_remove_tree(dirfd(dir), entry->d_name, err);
+	}
+	closedir(dir);
+	return rc;
+}
+
+int vm_fs_remove_tree(int dir_fd, const char *name, struct vm_err *err)
+{
+	if (unlinkat(dir_fd, name, 0) == 0 || errno == ENOENT)
+		return 0;
+	if (errno != EISDIR && errno != EPERM)
+		return vm_err_sys(err, "removing %s", name);
+	if (remove_entries(dir_fd, name, err) < 0)
+		return vm_err_wrap(err, "%s", name);
+	if (unlinkat(dir_fd, name, AT_REMOVEDIR) < 0 && errno != ENOENT)
+		return vm_err_sys(err, "removing directory %s", name);
+	return 0;
+}
+
+bool vm_fs_exists(int dir_fd, const char *name)
+{
+	return faccessat(dir_fd, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+int vm_fs_sync(int dir_fd, const char *name, struct vm_err *err)
+{
+	VM_AUTO_CLOSE int fd = openat(dir_fd, name ? name : ".", O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+
+	if (fd < 0 || fsync(fd) < 0)
+		return vm_err_sys(err, "fsync of %s", name ? name : "the directory");
+	return 0;
+}
+
+int vm_fs_free_bytes(int fd, uint64_t *ret_bytes, struct vm_err *err)
+{
+	struct statvfs st;
+
+	if (fstatvfs(fd, &st) < 0)
+		return vm_err_sys(err, "asking for free disk space");
+	*ret_bytes = (uint64_t)st.f_bavail * st.f_frsize;
+	return 0;
+}

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Files by directory descriptor: reading, publishing, copying, removing. Names are single path
+ * components below `dir_fd`; symbolic links are never followed.
+ */
+#ifndef VM_FS_H
+#define VM_FS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+
+#include "err.h"
+
+/* Opens a directory below dir_fd (O_NOFOLLOW, O_CLOEXEC); the descriptor, or -1 with err. */
+int vm_fs_open_dir(int dir_fd, const char *name, struct vm_err *err);
+/* Creates it with mode 0700 unless it exists, then opens it. */
+int vm_fs_make_dir(int dir_fd, const char *name, struct vm_err *err);
+
+/*
+ * Reads a whole regular file of at most `max` bytes; *ret_data is malloc'ed and NUL-terminated
+ * (*ret_len does not count the NUL). Errors: not_found, corrupt (larger than max), system.
+ */
+int vm_fs_read(int dir_fd, const char *name, size_t max, char **ret_data, size_t *ret_len,
+	       struct vm_err *err);
+
+/*
+ * Publishes a file: written under a temporary name, fsynced if `durable`, renamed over `name`, the
+ * directory fsynced if `durable`. Readers see the old or the new file, a kill leaves at most NAME.tmp.
+ */
+int vm_fs_publish(int dir_fd, const char *name, const void *data, size_t len, bool durable,
+		  struct vm_err *err);
+
+enum vm_copy { VM_COPY_REFLINK, VM_COPY_SPARSE };
+
+/*
+ * Copies the open regular file `from_fd` to a new file: by FICLONE where the filesystem can, else only
+ * its data extents. The copy has the same size and holes. On failure nothing is left.
+ * Errors: already_exists, insufficient_resources (disk full), system (also "interrupted").
+ */
+int vm_fs_copy(int from_fd, int dir_fd, const char *name, mode_t mode, enum vm_copy *ret_how,
+	       struct vm_err *err);
+
+/* Unlinks a file; a missing one is no error. */
+int vm_fs_unlink(int dir_fd, const char *name, struct vm_err *err);
+/* Removes a file or a directory with all it holds; a missing one is no error. */
+int vm_fs_remove_tree(int dir_fd, const char *name, struct vm_err *err);
+bool vm_fs_exists(int dir_fd, const char *name);
+/* fsync of a file by name, or of the directory itself when name is NULL. */
+int vm_fs_sync(int dir_fd, const char *name, struct vm_err *err);
+
+/* Bytes an unprivileged writer could still use on the filesystem of fd. */
+int vm_fs_free_bytes(int fd, uint64_t *ret_bytes, struct vm_err *err);
+/* Whether two files below the directory can share extents: tried with two small files. */
+int vm_fs_reflink_supported(int dir_fd, bool *ret_supported, struct vm_err *err);
+
+#endif

@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Copies of disks: shared extents where the filesystem can, else data extents only. */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "fs.h"
+#include "interrupt.h"
+#include "util.h"
+
+enum { CHUNK_BYTES = 16 * 1024 * 1024, BUFFER_BYTES = 256 * 1024 };
+
+/* copy_file_range() is refused between some filesystems; these errors mean "copy by hand". */
+static bool copy_range_unavailable(int e)
+{
+	return e == EXDEV || e == EINVAL || e == ENOSYS || e == EOPNOTSUPP || e == EPERM;
+}
+
+static ssize_t copy_by_buffer(int from, int to, off_t offset, size_t len)
+{
+	VM_AUTO_FREE char *buffer = malloc(BUFFER_BYTES);
+	ssize_t got, put;
+
+	if (!buffer)
+		return -1;
+	got = pread(from, buffer, len < BUFFER_BYTES ? len : BUFFER_BYTES, offset);
+	if (got <= 0)
+		return got;
+	put = pwrite(to, buffer, (size_t)got, offset);
+	return put;
+}
+
+static int copy_extent(int from, int to, off_t offset, off_t end, struct vm_err *err)
+{
+	bool by_hand = false;
+
+	while (offset < end) {
+		size_t len = (size_t)(end - offset < CHUNK_BYTES ? end - offset : CHUNK_BYTES);
+		loff_t in = offset, out = offset;
+		ssize_t n;
+
+		if (vm_interrupt_check(err) < 0)
+			return -1;
+		n = by_hand ? copy_by_buffer(from, to, offset, len)
+			    : copy_file_range(from, &in, to, &out, len, 0);
+		if (n < 0 && !by_hand && copy_range_unavailable(errno)) {
+			by_hand = true;
+			continue;
+		}
+		if (n < 0 && errno != EINTR)
+			return vm_err_sys(err, "copying");
+		if (n == 0)
+			return vm_err_set(err, VM_ERR_SYSTEM, "the file became shorter while it was copied");
+		if (n > 0)
+			offset += n;
+	}
+	return 0;
+}
+
+static int copy_sparse(int from, int to, off_t size, struct vm_err *err)
+{
+	off_t data = 0, hole;
+
+	if (ftruncate(to, size) < 0)
+		return vm_err_sys(err, "setting the size of the copy");
+	while (data < size) {
+		data = lseek(from, data, SEEK_DATA);
+		if (data < 0 && errno == ENXIO)
+			return 0; /* nothing but a hole up to the end */
+		hole = data < 0 ? -1 : lseek(from, data, SEEK_HOLE);
+		if (hole < 0)
+			return vm_err_sys(err, "looking for data extents");
+		if (copy_extent(from, to, data, hole < size ? hole : size, err) < 0)
+			return -1;
+		data = hole;
+	}
+	return 0;
+}
+
+static int fill_copy(int from, int to, enum vm_copy *ret_how, struct vm_err *err)
+{
+	struct stat st;
+
+	if (ioctl(to, FICLONE, from) == 0) {
+		*ret_how = VM_COPY_REFLINK;
+		return 0;
+	}
+	if (errno != EOPNOTSUPP && errno != EXDEV && errno != EINVAL && errno != ENOTTY &&
+	    errno != ENOSYS)
+		return vm_err_sys(err, "sharing extents");
+	if (fstat(from, &st) < 0)
+		return vm_err_sys(err, "asking for the size");
+	if (copy_sparse(from, to, st.st_size, err) < 0)
+		return -1;
+	*ret_how = VM_COPY_SPARSE;
+	return 0;
+}
+
+int vm_fs_copy(int from_fd, int dir_fd, const char *name, mode_t mode, enum vm_copy *ret_how,
+	       struct vm_err *err)
+{
+	VM_AUTO_CLOSE int to =
+		openat(dir_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode);
+
+	if (to < 0 && errno == EEXIST)
+		return vm_err_set(err, VM_ERR_ALREADY_EXISTS, "%s exists already", name);
+	if (to < 0)
+		return vm_err_sys(err, "creating %s", name);
+	if (fill_copy(from_fd, to, ret_how, err) < 0) {
+		unlinkat(dir_fd, name, 0);
+		return vm_err_wrap(err, "%s", name);
+	}
+	return 0;
+}
+
+int vm_fs_reflink_supported(int dir_fd, bool *ret_supported, struct vm_err *err)
+{
+	VM_AUTO_CLOSE int a = openat(dir_fd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	VM_AUTO_CLOSE int b = openat(dir_fd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	static const char block[4096] = "vmctl";
+
+	if (a < 0 || b < 0 || write(a, block, sizeof(block)) != (ssize_t)sizeof(block))
+		return vm_err_sys(err, "trying reflinks");
+	*ret_supported = ioctl(b, FICLONE, a) == 0;
+	return 0;
+}

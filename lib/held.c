@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "held.h"
+
+#include <jansson.h>
+#include <string.h>
+
+#include "fs.h"
+#include "interrupt.h"
+#include "settle.h"
+#include "util.h"
+
+/* How often an instance may change under our feet before we give up; each time somebody got on. */
+enum { TRIES = 16 };
+
+void vm_held_release(struct vm_held *held)
+{
+	vm_cleanup_close(&held->dir_fd);
+	vm_spec_free(&held->spec);
+	vm_instance_free(&held->row);
+	vm_lock_release(&held->lock);
+}
+
+static int lock_row(struct vm_op *op, const struct vm_instance *row, enum vm_lock_mode mode,
+		    struct vm_lock *ret_lock, struct vm_err *err)
+{
+	char gate[VM_LOCK_NAME_SIZE], what[VM_NAME_MAX + 16];
+	const struct vm_lock_request request = {
+		.dir_fd = op->root->locks_fd,
+		.name = row->id,
+		.gate = vm_root_gate_name(row->id, gate),
+		.rank = VM_RANK_SOURCE,
+		.mode = mode,
+		.deadline_ms = vm_op_deadline(op),
+		.what = what,
+		.waited_us = &op->waited_us,
+	};
+
+	snprintf(what, sizeof(what), "instance '%s'", row->name);
+	return vm_lock_take(&request, ret_lock, err);
+}
+
+static int load_spec(struct vm_held *held, struct vm_err *err)
+{
+	json_t *json = json_loads(held->row.spec, 0, NULL);
+	int rc = json ? vm_spec_from_json(json, &held->spec, err)
+		      : vm_err_set(err, VM_ERR_CORRUPT, "the stored spec is not JSON");
+
+	json_decref(json);
+	return rc < 0 ? vm_err_wrap(err, "%s", held->row.name) : 0;
+}
+
+static int open_instance(struct vm_op *op, struct vm_held *held, struct vm_err *err)
+{
+	if (vm_driver_find(held->row.hypervisor, &held->driver, err) < 0 || load_spec(held, err) < 0)
+		return -1;
+	held->dir_fd = vm_fs_open_dir(op->root->guests_fd, held->row.id, err);
+	if (held->dir_fd >= 0)
+		return 0;
+	err->code = VM_ERR_CORRUPT;
+	vm_err_wrap(err, "%s: the instance's directory is not usable", held->row.name);
+	return vm_err_hint(err, "remove the instance with 'vmctl rm --force %s'", held->row.name);
+}
+
+/*
+ * Locks and reloads what was found. Until the lock was had, anybody may have changed or removed the
+ * instance: the row read before is only advice, everything is decided on the row read under the lock.
+ * Returns 1 when it must be found anew, 0 when `held` is ready, -1.
+ */
+static int take_found(struct vm_op *op, const struct vm_instance *found, enum vm_lock_mode mode,
+		      struct vm_held *held, struct vm_err *err)
+{
+	bool gone = false;
+	int dirty;
+
+	if (lock_row(op, found, mode, &held->lock, err) < 0) {
+		if (err->code != VM_ERR_NOT_FOUND)
+			return -1;
+		vm_err_clear(err);
+		return 1;
+	}
+	held->mode = mode;
+	if (vm_store_get(op->root->store, found->id, &held->row, err) < 0) {
+		if (err->code != VM_ERR_NOT_FOUND)
+			return -1;
+		vm_err_clear(err); /* removed while we waited for its lock */
+		return 1;
+	}
+	if (open_instance(op, held, err) < 0) {
+		/* Also of a removal that was killed after it had taken the directory away. */
+		if (!op->tolerate_damage && strcmp(held->row.intent.verb, "rm") != 0)
+			return -1;
+		vm_err_clear(err);
+	}
+	dirty = vm_settle_needed(op, held, err);
+	if (dirty <= 0)
+		return dirty;
+	/* Repair changes the instance: a sharer must let go and come back alone. */
+	if (mode == VM_LOCK_SHARED) {
+		vm_held_release(held);
+		if (take_found(op, found, VM_LOCK_EXCLUSIVE, held, err) < 0)
+			return -1;
+		return 1;
+	}
+	if (vm_settle(op, held, &gone, err) < 0)
+		return -1;
+	return gone ? 1 : 0;
+}
+
+int vm_held_take(struct vm_op *op, const char *selector, enum vm_lock_mode mode,
+		 struct vm_held *ret_held, struct vm_err *err)
+{
+	for (int i = 0; i < TRIES; i++) {
+		struct vm_held held = VM_HELD_INIT;
+		struct vm_instance found;
+		int rc;
+
+		if (vm_store_find(op->root->store, selector, &found, err) < 0)
+			return -1;
+		rc = take_found(op, &found, mode, &held, err);
+		vm_instance_free(&found);
+		if (rc == 0) {
+			*ret_held = held;
+			return 0;
+		}
+		vm_held_release(&held);
+		if (rc < 0)
+			return -1;
+	}
+	return vm_err_set(err, VM_ERR_BUSY, "instance '%s' changes all the time", selector);
+}
+
+struct vm_machine vm_held_machine(const struct vm_op *op, const struct vm_held *held)
+{
+	return (struct vm_machine){
+		.root = op->root,
+		.driver = held->driver,
+		.id = held->row.id,
+		.name = held->row.name,
+		.spec = &held->spec,
+		.guest_cid = held->row.guest_cid,
+		.dir_fd = held->dir_fd,
+		.vmm = VM_VMM_INIT,
+	};
+}
+
+int vm_held_attach(const struct vm_op *op, const struct vm_held *held, struct vm_machine *ret,
+		   struct vm_err *err)
+{
+	struct vm_machine machine = vm_held_machine(op, held);
+	int alive = vm_vmm_open(op->root, held->row.id, &machine.vmm, err);
+
+	if (alive == 0)
+		return vm_err_set(err, VM_ERR_HYPERVISOR, "%s: the VMM has just ended", held->row.name);
+	if (alive < 0)
+		return -1;
+	*ret = machine;
+	return 0;
+}
+
+int vm_held_intend(struct vm_op *op, struct vm_held *held, const char *detail, bool runs,
+		   struct vm_err *err)
+{
+	struct vm_limits limits = vm_op_limits(op);
+
+	if (vm_store_intend(op->root->store, held->row.id, op->verb, detail, runs ? &limits : NULL,
+			    err) < 0)
+		return vm_err_wrap(err, "%s", held->row.name);
+	return 0;
+}
+
+int vm_held_commit(struct vm_op *op, struct vm_held *held, const struct vm_outcome *outcome,
+		   struct vm_err *err)
+{
+	const struct vm_change change = {
+		.id = held->row.id,
+		.generation = held->row.generation,
+		.state = outcome->state,
+		.pid = outcome->pid,
+		.hypervisor_version = outcome->version,
+		.failure = outcome->failure,
+		.next_detail = outcome->next_detail,
+	};
+	struct vm_event event = vm_op_event(op, &held->row, VM_OK);
+
+	event.message = outcome->failure;
+	if (outcome->verb)
+		event.verb = outcome->verb;
+	/* An operation that goes on has its event at its end. */
+	if (vm_store_commit(op->root->store, &change, 1, outcome->next_detail ? NULL : &event,
+			    outcome->durable, err) < 0)
+		return vm_err_wrap(err, "%s", held->row.name);
+	held->row.generation++;
+	held->row.state = outcome->state;
+	held->row.pid = outcome->pid;
+	held->row.occupies = outcome->state == VM_STATE_RUNNING || outcome->state == VM_STATE_PAUSED;
+	return 0;
+}
+
+void vm_held_abandon(struct vm_op *op, struct vm_held *held)
+{
+	bool occupies = held->row.state == VM_STATE_RUNNING || held->row.state == VM_STATE_PAUSED;
+	struct vm_err ignored = {0};
+
+	/* If even this fails the intent stays, and the next comer settles it. */
+	vm_store_forget_intent(op->root->store, held->row.id, occupies, NULL, &ignored);
+}
+
+int vm_held_run(struct vm_op *op, const char *selector, vm_held_steps *steps, const void *arg,
+		struct vm_instance *ret, struct vm_err *err)
+{
+	struct vm_held held = VM_HELD_INIT;
+	int rc;
+
+	if (vm_held_take(op, selector, VM_LOCK_EXCLUSIVE, &held, err) < 0)
+		return -1;
+	rc = steps(op, &held, arg, err);
+	if (rc < 0) {
+		struct vm_event event = vm_op_event(op, &held.row, err->code);
+		struct vm_err ignored = {0};
+
+		event.message = err->message;
+		vm_store_record(op->root->store, &event, &ignored);
+	} else if (ret) {
+		/* The caller gets the row as committed; one that was removed, as it was. */
+		struct vm_err gone = {0};
+
+		if (vm_store_get(op->root->store, held.row.id, ret, &gone) < 0) {
+			*ret = held.row;
+			held.row.spec = NULL;
+		}
+	}
+	vm_held_release(&held);
+	return rc < 0 ? -1 : 0;
+}
+
+int vm_held_wrong_state(const struct vm_op *op, const struct vm_held *held, const char *from,
+			struct vm_err *err)
+{
+	return vm_err_set(err, VM_ERR_INVALID_STATE, "%s is %s; %s works from: %s", held->row.name,
+			  vm_state_name(held->row.state), op->verb, from);
+}

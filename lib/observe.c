@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The reading verbs: what is true now, waiting for it, logs and console. */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/inotify.h>
+#include <unistd.h>
+
+#include "driver/driver.h"
+#include "fs.h"
+#include "interrupt.h"
+#include "ops.h"
+#include "util.h"
+
+int vm_observe(struct vm_root *root, struct vm_instance *instance, struct vm_err *err)
+{
+	int alive;
+
+	if (instance->state != VM_STATE_RUNNING && instance->state != VM_STATE_PAUSED)
+		return 0;
+	alive = vm_vmm_alive(root, instance->id, err);
+	if (alive < 0)
+		return -1;
+	if (!alive) {
+		instance->state = VM_STATE_FAILED;
+		snprintf(instance->failure, sizeof(instance->failure),
+			 "the VMM (pid %d) has ended; the next changing verb records why", instance->pid);
+		instance->pid = 0;
+	}
+	return 0;
+}
+
+/* What may change an instance: a commit to the store, or the end of its VMM. */
+struct watch {
+	int inotify_fd;
+	struct vm_vmm vmm;
+};
+
+static int open_watch(struct vm_root *root, struct watch *watch, struct vm_err *err)
+{
+	VM_AUTO_FREE char *wal = vm_strf(err, "%s/vmctl.db-wal", root->path);
+
+	if (!wal)
+		return -1;
+	watch->inotify_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+	if (watch->inotify_fd < 0)
+		return vm_err_sys(err, "inotify");
+	/* SQLite appends every commit to its log. That file may not exist yet: the directory tells. */
+	if (inotify_add_watch(watch->inotify_fd, root->path, IN_CREATE | IN_DELETE) < 0 ||
+	    (inotify_add_watch(watch->inotify_fd, wal, IN_MODIFY) < 0 && errno != ENOENT))
+		return vm_err_sys(err, "watching %s", root->path);
+	return 0;
+}
+
+enum { LOOK_AGAIN_MS = 1000 }; /* in case an event got lost: a log begun anew, a full queue */
+
+/* Sleeps until something may have changed or the deadline. -1 when interrupted. */
+static int sleep_watch(struct watch *watch, int64_t deadline_ms, struct vm_err *err)
+{
+	struct pollfd p[2] = {{.fd = watch->inotify_fd, .events = POLLIN},
+			      {.fd = watch->vmm.pid_fd, .events = POLLIN}};
+	char events[4096];
+	int64_t left = deadline_ms < 0 ? LOOK_AGAIN_MS : deadline_ms - vm_monotonic_ms();
+	int slice = (int)(left < LOOK_AGAIN_MS ? left : LOOK_AGAIN_MS);
+
+	if (poll(p, 2, slice > 0 ? slice : 0) < 0 && errno != EINTR)
+		return vm_err_sys(err, "waiting");
+	if (p[0].revents && read(watch->inotify_fd, events, sizeof(events)) < 0 && errno != EAGAIN)
+		return vm_err_sys(err, "reading inotify");
+	return vm_interrupt_check(err);
+}
+
+/* Looks once: 1 there, 0 not yet, -1. `ret` is filled unless the instance is gone. */
+static int look(struct vm_op *op, const char *id, unsigned states, struct vm_instance *ret,
+		struct vm_err *err)
+{
+	if (vm_store_get(op->root->store, id, ret, err) < 0) {
+		if (err->code != VM_ERR_NOT_FOUND || states != 0)
+			return -1;
+		vm_err_clear(err);
+		return 1;
+	}
+	if (vm_observe(op->root, ret, err) < 0)
+		return -1;
+	return (states & (1U << ret->state)) != 0;
+}
+
+static int wait_loop(struct vm_op *op, struct vm_instance *row, unsigned states,
+		     int64_t deadline_ms, struct watch *watch, struct vm_err *err)
+{
+	for (;;) {
+		struct vm_instance now = {0};
+		int rc = look(op, row->id, states, &now, err);
+
+		if (rc < 0)
+			return -1;
+		if (now.spec) {
+			vm_instance_free(row);
+			*row = now;
+		}
+		if (rc > 0)
+			return 0;
+		if (deadline_ms >= 0 && vm_monotonic_ms() >= deadline_ms)
+			return vm_err_set(err, VM_ERR_TIMEOUT, "%s is still %s", row->name,
+					  vm_state_name(row->state));
+		/* A VMM that ends says so through its pidfd; a new one appears with a commit. */
+		vm_vmm_close(&watch->vmm);
+		if ((row->state == VM_STATE_RUNNING || row->state == VM_STATE_PAUSED) &&
+		    vm_vmm_open(op->root, row->id, &watch->vmm, err) < 0)
+			return -1;
+		if (sleep_watch(watch, deadline_ms, err) < 0)
+			return -1;
+	}
+}
+
+int vm_wait(struct vm_op *op, const char *selector, unsigned states, int64_t timeout_ms,
+	    struct vm_instance *ret, struct vm_err *err)
+{
+	int64_t deadline = timeout_ms < 0 ? -1 : vm_monotonic_ms() + timeout_ms;
+	struct watch watch = {.inotify_fd = -1, .vmm = VM_VMM_INIT};
+	struct vm_instance row;
+	int rc;
+
+	if (vm_store_find(op->root->store, selector, &row, err) < 0)
+		return -1;
+	rc = open_watch(op->root, &watch, err);
+	if (rc == 0)
+		rc = wait_loop(op, &row, states, deadline, &watch, err);
+	vm_vmm_close(&watch.vmm);
+	vm_cleanup_close(&watch.inotify_fd);
+	if (rc == 0 && ret)
+		*ret = row;
+	else
+		vm_instance_free(&row);
+	return rc;
+}

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* restore: a standby runs again. */
+#include "fs.h"
+#include "held.h"
+#include "interrupt.h"
+#include "manifest.h"
+#include "slot.h"
+#include "util.h"
+
+/*
+ * The guest is loaded but has not run. From the commit on the standby is spent: once the guest runs its
+ * disks move on, and the old memory must never be loaded over them again. So first the row says running
+ * (durably), then the manifest goes, then the guest runs. A kill in between is carried through: the
+ * next comer removes the manifest and resumes.
+ */
+static int retire_and_run(struct vm_op *op, struct vm_held *held, struct vm_machine *machine,
+			  struct vm_err *err)
+{
+	const struct vm_outcome spent = {
+		.state = VM_STATE_RUNNING,
+		.pid = machine->vmm.pid,
+		.version = machine->binary->version,
+		.next_detail = "resume",
+		.durable = true,
+	};
+	struct vm_err second = {0};
+
+	if (vm_held_commit(op, held, &spent, err) < 0) {
+		vm_vmm_kill(&machine->vmm, &second);
+		vm_held_abandon(op, held);
+		return -1;
+	}
+	if (vm_fs_unlink(held->dir_fd, VM_FILE_MANIFEST, err) == 0 &&
+	    vm_driver_resume(machine, err) == 0) {
+		struct vm_event event = vm_op_event(op, &held->row, VM_OK);
+
+		event.relocation = held->row.relocation;
+		return vm_store_forget_intent(op->root->store, held->row.id, true, &event, err);
+	}
+	/* Past the point of no return: what is left is failed, and says why. */
+	vm_vmm_kill(&machine->vmm, &second);
+	vm_err_clear(&second);
+	const struct vm_outcome failed = {.state = VM_STATE_FAILED, .failure = err->message};
+
+	vm_held_commit(op, held, &failed, &second);
+	return -1;
+}
+
+static int load_and_run(struct vm_op *op, struct vm_held *held, struct vm_machine *machine,
+			struct vm_err *err)
+{
+	VM_AUTO(vm_slot_release) struct vm_slot slot = VM_SLOT_INIT;
+	struct vm_slot_pool pool = vm_op_slots(op, held->driver);
+
+	if (vm_slot_acquire(&pool, vm_op_deadline(op), &slot, &op->waited_us, err) < 0 ||
+	    vm_driver_load(machine, false, err) < 0) {
+		vm_held_abandon(op, held);
+		return -1;
+	}
+	vm_slot_release(&slot); /* loaded: others need not wait for what follows */
+	return retire_and_run(op, held, machine, err);
+}
+
+static int restore_steps(struct vm_op *op, struct vm_held *held, const void *arg,
+			 struct vm_err *err)
+{
+	struct vm_machine machine = vm_held_machine(op, held);
+	struct vm_driver_info binary;
+	int rc;
+
+	(void)arg;
+	if (held->row.state == VM_STATE_RUNNING)
+		return 1;
+	if (held->row.state != VM_STATE_STANDBY) {
+		vm_held_wrong_state(op, held, "standby", err);
+		if (held->row.state == VM_STATE_PAUSED)
+			return vm_err_hint(err, "let it go on with 'vmctl resume %s'", held->row.name);
+		return vm_err_hint(err, "boot it with 'vmctl start %s'", held->row.name);
+	}
+	if (held->driver->probe(op->root, &binary, err) < 0 ||
+	    vm_manifest_check(held->dir_fd, &held->row, &held->spec, held->driver, &binary, err) < 0 ||
+	    vm_held_intend(op, held, "load", true, err) < 0)
+		return -1;
+	machine.binary = &binary;
+	rc = load_and_run(op, held, &machine, err);
+	vm_vmm_close(&machine.vmm);
+	return rc;
+}
+
+int vm_restore(struct vm_op *op, const char *selector, struct vm_instance *ret, struct vm_err *err)
+{
+	return vm_held_run(op, selector, restore_steps, NULL, ret, err);
+}

@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "root.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "fs.h"
+#include "util.h"
+
+#define STORE_FILE "vmctl.db"
+#define STORE_LOCK "store"
+
+char *vm_root_alive_name(const char *id, char *buf)
+{
+	snprintf(buf, VM_LOCK_NAME_SIZE, "%s.alive", id);
+	return buf;
+}
+
+char *vm_root_gate_name(const char *id, char *buf)
+{
+	snprintf(buf, VM_LOCK_NAME_SIZE, "%s.gate", id);
+	return buf;
+}
+
+static char *absolute(const char *path, struct vm_err *err)
+{
+	VM_AUTO_FREE char *cwd = NULL;
+
+	if (path[0] == '/')
+		return vm_strdup(path, err);
+	cwd = getcwd(NULL, 0);
+	if (!cwd) {
+		vm_err_sys(err, "the data root '%s' is relative, and the current directory", path);
+		return NULL;
+	}
+	return vm_strf(err, "%s/%s", cwd, path);
+}
+
+char *vm_root_path(const char *option, struct vm_err *err)
+{
+	const char *env = getenv("VMCTL_ROOT");
+	const char *state_home = getenv("XDG_STATE_HOME");
+	const char *home = getenv("HOME");
+
+	if (option && option[0] == '\0') {
+		vm_err_set(err, VM_ERR_USAGE, "--root: the path is empty");
+		return NULL;
+	}
+	if (option || (env && env[0]))
+		return absolute(option ? option : env, err);
+	if (geteuid() == 0)
+		return vm_strdup("/var/lib/vmctl", err);
+	if (state_home && state_home[0] == '/')
+		return vm_strf(err, "%s/vmctl", state_home);
+	if (home && home[0] == '/')
+		return vm_strf(err, "%s/.local/state/vmctl", home);
+	vm_err_set(err, VM_ERR_USAGE, "no data root: neither $VMCTL_ROOT nor $HOME is set");
+	vm_err_hint(err, "give --root DIR");
+	return NULL;
+}
+
+/* mkdir -p; parents get the usual mode, the root itself 0700. */
+static int make_path(const char *path, struct vm_err *err)
+{
+	VM_AUTO_FREE char *copy = vm_strdup(path, err);
+
+	if (!copy)
+		return -1;
+	for (char *slash = strchr(copy + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+		*slash = '\0';
+		if (mkdir(copy, 0755) < 0 && errno != EEXIST)
+			return vm_err_sys(err, "creating %s", copy);
+		*slash = '/';
+	}
+	if (mkdir(copy, 0700) < 0 && errno != EEXIST)
+		return vm_err_sys(err, "creating the data root %s", copy);
+	return 0;
+}
+
+static int open_subdirs(struct vm_root *root, bool create, struct vm_err *err)
+{
+	const struct {
+		const char *name;
+		int *fd;
+	} dirs[] = {{"guests", &root->guests_fd},
+		    {"locks", &root->locks_fd},
+		    {"run", &root->run_fd},
+		    {"trash", &root->trash_fd}};
+
+	for (size_t i = 0; i < VM_ARRAY_LEN(dirs); i++) {
+		*dirs[i].fd = create ? vm_fs_make_dir(root->fd, dirs[i].name, err)
+				     : vm_fs_open_dir(root->fd, dirs[i].name, err);
+		if (*dirs[i].fd < 0)
+			return vm_err_wrap(err, "data root %s", root->path);
+	}
+	return 0;
+}
+
+static int open_dirs(struct vm_root *root, enum vm_root_mode mode, struct vm_err *err)
+{
+	root->fd = open(root->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (root->fd < 0 && errno == ENOENT && mode == VM_ROOT_READ) {
+		root->missing = true;
+		return 0;
+	}
+	if (root->fd < 0 && errno == ENOENT) {
+		if (make_path(root->path, err) < 0)
+			return -1;
+		root->fd = open(root->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	}
+	if (root->fd < 0)
+		return vm_err_sys(err, "data root %s", root->path);
+	/* An empty directory, or one whose maker was killed: nothing is in it that could be read. */
+	if (mode == VM_ROOT_READ && !vm_fs_exists(root->fd, STORE_FILE)) {
+		root->missing = true;
+		return 0;
+	}
+	return open_subdirs(root, mode == VM_ROOT_CHANGE, err);
+}
+
+static int take_store_lock(struct vm_root *root, enum vm_lock_mode lock_mode, int64_t wait_ms,
+			   struct vm_err *err)
+{
+	const struct vm_lock_request request = {
+		.dir_fd = root->locks_fd,
+		.name = STORE_LOCK,
+		.rank = VM_RANK_STORE,
+		.mode = lock_mode,
+		.deadline_ms = wait_ms > 0 ? vm_monotonic_ms() + wait_ms : wait_ms,
+		.create = true,
+		.what = "the store",
+	};
+
+	return vm_lock_take(&request, &root->store_lock, err);
+}
+
+/*
+ * Opens the store for a changing verb. The common case needs only the shared lock; a missing or old
+ * schema is made under the exclusive one. Between the two the lock is free for an instant: another
+ * verb may make the schema first, which vm_store_migrate() sees because it looks again.
+ */
+static int open_store(struct vm_root *root, int64_t wait_ms, struct vm_err *err)
+{
+	VM_AUTO_FREE char *file = vm_strf(err, "%s/" STORE_FILE, root->path);
+
+	if (!file || take_store_lock(root, VM_LOCK_SHARED, wait_ms, err) < 0)
+		return -1;
+	if (vm_fs_exists(root->fd, STORE_FILE)) {
+		if (vm_store_open(file, false, &root->store, err) == 0)
+			return 0;
+		if (err->code != VM_ERR_NEEDS_REPAIR)
+			return -1;
+		vm_err_clear(err);
+	}
+	vm_lock_release(&root->store_lock);
+	if (take_store_lock(root, VM_LOCK_EXCLUSIVE, wait_ms, err) < 0 ||
+	    vm_store_open(file, true, &root->store, err) < 0)
+		return -1;
+	vm_lock_release(&root->store_lock);
+	return take_store_lock(root, VM_LOCK_SHARED, wait_ms, err);
+}
+
+static int open_store_to_read(struct vm_root *root, struct vm_err *err)
+{
+	VM_AUTO_FREE char *file = NULL;
+
+	if (root->missing)
+		return vm_store_open_empty(&root->store, err);
+	file = vm_strf(err, "%s/" STORE_FILE, root->path);
+	return file ? vm_store_open(file, false, &root->store, err) : -1;
+}
+
+int vm_root_open(const char *option, enum vm_root_mode mode, const int64_t *wait_ms,
+		 struct vm_root *ret_root, int64_t *ret_wait_ms, struct vm_err *err)
+{
+	struct vm_root root = VM_ROOT_INIT;
+	int64_t wait = 0;
+	int rc;
+
+	root.path = vm_root_path(option, err);
+	rc = root.path ? vm_config_load(root.path, &root.config, err) : -1;
+	if (rc == 0) {
+		wait = wait_ms ? *wait_ms : root.config.lock_wait_ms;
+		rc = open_dirs(&root, mode, err);
+	}
+	if (rc == 0)
+		rc = mode == VM_ROOT_READ ? open_store_to_read(&root, err)
+					  : open_store(&root, wait, err);
+	if (rc < 0) {
+		vm_root_close(&root);
+		return -1;
+	}
+	*ret_root = root;
+	if (ret_wait_ms)
+		*ret_wait_ms = wait;
+	return 0;
+}
+
+void vm_root_close(struct vm_root *root)
+{
+	vm_store_close(root->store);
+	root->store = NULL;
+	vm_lock_release(&root->store_lock);
+	vm_cleanup_close(&root->guests_fd);
+	vm_cleanup_close(&root->locks_fd);
+	vm_cleanup_close(&root->run_fd);
+	vm_cleanup_close(&root->trash_fd);
+	vm_cleanup_close(&root->fd);
+	free(root->path);
+	root->path = NULL;
+}

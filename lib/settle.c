@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "settle.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "fs.h"
+#include "interrupt.h"
+#include "manifest.h"
+#include "remove.h"
+#include "util.h"
+
+static bool has_vmm(enum vm_state state)
+{
+	return state == VM_STATE_RUNNING || state == VM_STATE_PAUSED;
+}
+
+int vm_settle_needed(const struct vm_op *op, const struct vm_held *held, struct vm_err *err)
+{
+	int alive;
+
+	/* An intent under our lock is a dead verb's: the living hold the lock while they have one. */
+	if (held->row.intent.verb[0])
+		return 1;
+	alive = vm_vmm_alive(op->root, held->row.id, err);
+	if (alive < 0)
+		return -1;
+	return (alive != 0) != has_vmm(held->row.state);
+}
+
+static int settled(struct vm_op *op, struct vm_held *held, enum vm_state state, pid_t pid,
+		   const char *failure, struct vm_err *err)
+{
+	const struct vm_outcome outcome = {
+		.state = state, .pid = pid, .failure = failure, .verb = "repair", .durable = true};
+
+	return vm_held_commit(op, held, &outcome, err);
+}
+
+/* The state is what it was: only the intent goes. */
+static int keep(struct vm_op *op, struct vm_held *held, struct vm_err *err)
+{
+	struct vm_event event = vm_op_event(op, &held->row, VM_OK);
+
+	event.verb = "repair";
+	event.message = held->row.intent.verb;
+	return vm_store_forget_intent(op->root->store, held->row.id, has_vmm(held->row.state), &event,
+				      err);
+}
+
+/* No VMM, though the row says there is one. */
+static int bury(struct vm_op *op, struct vm_held *held, struct vm_err *err)
+{
+	char tail[400], why[512];
+
+	if (vm_driver_clean(held->driver, held->dir_fd, err) < 0)
+		return -1;
+	/* Its saved state, if one is still there, is older than its disks: never to be loaded again. */
+	if (vm_fs_unlink(held->dir_fd, VM_FILE_MANIFEST, err) < 0)
+		return -1;
+	if (held->driver->ended_by_guest(held->dir_fd) || strcmp(held->row.intent.verb, "stop") == 0)
+		return settled(op, held, VM_STATE_STOPPED, 0, NULL, err);
+	vm_vmm_log_tail(held->dir_fd, VM_VMM_LOG, tail, sizeof(tail));
+	snprintf(why, sizeof(why), "the VMM (pid %d) died; its log ends with: %s", held->row.pid,
+		 tail[0] ? tail : "(nothing)");
+	vm_op_warn(op, "%s: %s", held->row.name, why);
+	return settled(op, held, VM_STATE_FAILED, 0, why, err);
+}
+
+/* The VMM lives: the row shall say what the guest is doing, after `resume` if that is wanted. */
+static int follow_guest(struct vm_op *op, struct vm_held *held, bool resume, struct vm_err *err)
+{
+	enum vm_guest_state guest = VM_GUEST_NOT_STARTED;
+	struct vm_machine machine;
+	int rc;
+
+	if (vm_held_attach(op, held, &machine, err) < 0)
+		return -1;
+	rc = vm_driver_query(&machine, &guest, err);
+	if (rc == 0 && resume && guest == VM_GUEST_PAUSED) {
+		rc = vm_driver_resume(&machine, err);
+		guest = VM_GUEST_RUNNING;
+	}
+	if (rc == 0 && (guest == VM_GUEST_PAUSED) == (held->row.state == VM_STATE_PAUSED))
+		rc = keep(op, held, err);
+	else if (rc == 0)
+		rc = settled(op, held, guest == VM_GUEST_PAUSED ? VM_STATE_PAUSED : VM_STATE_RUNNING,
+			     machine.vmm.pid, NULL, err);
+	vm_vmm_close(&machine.vmm);
+	return rc;
+}
+
+/* A VMM that never got as far as a committed state: it goes, the row stays as it is. */
+static int undo_spawn(struct vm_op *op, struct vm_held *held, struct vm_err *err)
+{
+	if (vm_vmm_reap(op->root, held->row.id, err) < 0 ||
+	    vm_driver_clean(held->driver, held->dir_fd, err) < 0)
+		return -1;
+	return keep(op, held, err);
+}
+
+/*
+ * standby: the manifest is its point of no return. With it memory and disks are saved and the VMM is
+ * only to be ended; without it the guest goes on from where it was paused.
+ */
+static int settle_standby(struct vm_op *op, struct vm_held *held, int alive, struct vm_err *err)
+{
+	if (vm_fs_exists(held->dir_fd, VM_FILE_MANIFEST)) {
+		if (vm_vmm_reap(op->root, held->row.id, err) < 0 ||
+		    vm_driver_clean(held->driver, held->dir_fd, err) < 0)
+			return -1;
+		return settled(op, held, VM_STATE_STANDBY, 0, NULL, err);
+	}
+	if (vm_fs_unlink(held->dir_fd, VM_FILE_MEMORY ".new", err) < 0 ||
+	    vm_fs_unlink(held->dir_fd, VM_FILE_STATE ".new", err) < 0)
+		return -1;
+	return alive ? follow_guest(op, held, strcmp(held->row.intent.detail, "running") == 0, err)
+		     : bury(op, held, err);
+}
+
+/*
+ * restore: the row is its point of no return. Still standby: the guest never ran. Running: it may have,
+ * so the manifest must go, and the guest goes on.
+ */
+static int settle_restore(struct vm_op *op, struct vm_held *held, int alive, struct vm_err *err)
+{
+	if (!has_vmm(held->row.state))
+		return undo_spawn(op, held, err);
+	if (!alive)
+		return bury(op, held, err);
+	if (vm_fs_unlink(held->dir_fd, VM_FILE_MANIFEST, err) < 0)
+		return -1;
+	return follow_guest(op, held, true, err);
+}
+
+/* stop --discard of a standby: once begun it is finished. */
+static int settle_discard(struct vm_op *op, struct vm_held *held, struct vm_err *err)
+{
+	if (vm_fs_unlink(held->dir_fd, VM_FILE_MANIFEST, err) < 0 ||
+	    vm_fs_unlink(held->dir_fd, VM_FILE_STATE, err) < 0 ||
+	    vm_fs_unlink(held->dir_fd, VM_FILE_MEMORY, err) < 0)
+		return -1;
+	return settled(op, held, VM_STATE_STOPPED, 0, NULL, err);
+}
+
+static int settle_intent(struct vm_op *op, struct vm_held *held, int alive, struct vm_err *err)
+{
+	const char *verb = held->row.intent.verb;
+
+	if (strcmp(verb, "standby") == 0)
+		return settle_standby(op, held, alive, err);
+	if (strcmp(verb, "restore") == 0)
+		return settle_restore(op, held, alive, err);
+	if (strcmp(verb, "stop") == 0 && held->row.state == VM_STATE_STANDBY)
+		return settle_discard(op, held, err);
+	if (!has_vmm(held->row.state)) /* start, and whatever else had not committed yet */
+		return undo_spawn(op, held, err);
+	if (!alive)
+		return bury(op, held, err);
+	/* fork pauses its source only for an instant; pause, resume and stop: as the guest is now. */
+	return follow_guest(op, held, strcmp(verb, "fork") == 0, err);
+}
+
+static int finish_removal(struct vm_op *op, struct vm_held *held, struct vm_err *err)
+{
+	struct vm_event event = vm_op_event(op, &held->row, VM_OK);
+
+	event.verb = "repair";
+	event.message = "rm";
+	return vm_remove(op, held->row.id, &held->lock, &event, err);
+}
+
+static int reload(struct vm_op *op, struct vm_held *held, struct vm_err *err)
+{
+	struct vm_instance row;
+
+	if (vm_store_get(op->root->store, held->row.id, &row, err) < 0)
+		return -1;
+	vm_instance_free(&held->row);
+	held->row = row;
+	return 0;
+}
+
+int vm_settle(struct vm_op *op, struct vm_held *held, bool *ret_gone, struct vm_err *err)
+{
+	int alive, rc;
+
+	/* Settling is not cut short by the user's Ctrl-C: it is what makes the next verb safe. */
+	vm_interrupt_suspend();
+	alive = vm_vmm_alive(op->root, held->row.id, err);
+	if (alive < 0)
+		rc = -1;
+	else if (strcmp(held->row.intent.verb, "rm") == 0)
+		rc = finish_removal(op, held, err);
+	else if (held->dir_fd < 0 || !held->driver) /* damaged, and about to be removed by force */
+		rc = 0;
+	else if (held->row.intent.verb[0])
+		rc = settle_intent(op, held, alive, err);
+	else if (has_vmm(held->row.state))
+		rc = bury(op, held, err);
+	else
+		rc = undo_spawn(op, held, err);
+	vm_interrupt_resume();
+	*ret_gone = strcmp(held->row.intent.verb, "rm") == 0;
+	if (rc < 0)
+		return vm_err_wrap(err, "%s: repairing what a killed vmctl left", held->row.name);
+	return *ret_gone ? 0 : reload(op, held, err);
+}

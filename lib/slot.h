@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Restore slots: the right to be loading a memory image now; N per data root and hypervisor.
+ *
+ * A POSIX named semaphore in /dev/shm is what waiters sleep on (sem_clockwait); N flock'd files
+ * run/slot.<hypervisor>.<k> are the truth. A holder needs a token of the semaphore AND a slot file. A
+ * killed holder's file is free at once, its token is lost; a waiter whose slice of 100 ms passes
+ * reconciles the semaphore with the files. So never more than N hold and no kill loses a slot. A
+ * changed N takes effect at the next reconcile, and never lets more than the new N be taken.
+ */
+#ifndef VM_SLOT_H
+#define VM_SLOT_H
+
+#include <stdint.h>
+
+#include "err.h"
+#include "lock.h"
+
+struct vm_slot_pool {
+	int run_fd;             /* the data root's run/ directory; not owned */
+	const char *root_id;    /* random id of the data root: names the semaphore; not owned */
+	const char *hypervisor; /* "firecracker" */
+	unsigned count;         /* N, 1..1024 */
+};
+
+struct vm_slot {
+	struct vm_lock file;   /* rank SLOT */
+	void *semaphore;       /* sem_t, open while the slot is held */
+	unsigned index;
+};
+#define VM_SLOT_INIT {.file = VM_LOCK_INIT}
+
+/*
+ * Waits for a slot until deadline_ms (vm_monotonic_ms(), VM_WAIT_NONE or VM_WAIT_FOREVER).
+ * Errors: insufficient_resources (none free in time; names the number of slots and some holders, the
+ * hint says --wait and max_concurrent_restores), system. `waited_us`, if not NULL, is incremented.
+ * Interruptible (interrupt.h). Thread-safe: threads of one process each get slots of their own.
+ */
+int vm_slot_acquire(const struct vm_slot_pool *pool, int64_t deadline_ms, struct vm_slot *ret_slot,
+		    int64_t *waited_us, struct vm_err *err);
+/* Unlocks the file, then posts the token. Does nothing when no slot is held. Cleanup handler. */
+void vm_slot_release(struct vm_slot *slot);
+
+struct vm_slot_status {
+	unsigned total;
+	unsigned held; /* slot files locked now */
+	int tokens;    /* value of the semaphore; -1 when it does not exist */
+};
+int vm_slot_status(const struct vm_slot_pool *pool, struct vm_slot_status *ret, struct vm_err *err);
+
+#endif

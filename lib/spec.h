@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What an instance is made from: the YAML spec file of `vmctl create`, also built from its flags,
+ * and kept as JSON in the store and in manifest.json. docs/spec.md describes the file for users.
+ */
+#ifndef VM_SPEC_H
+#define VM_SPEC_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "err.h"
+
+enum {
+	VM_DISK_ID_MAX = 31,
+	VM_DISKS_MAX = 16,
+	VM_VCPUS_MAX = 32,
+	VM_BOOT_ARGS_MAX = 2048,
+	VM_HYPERVISOR_MAX = 31,
+};
+
+#define VM_MEMORY_MIN_BYTES (UINT64_C(1) << 20) /* 1 MiB */
+#define VM_MEMORY_MAX_BYTES (UINT64_C(1) << 44) /* 16 TiB: what is larger is a slip of the hand */
+#define VM_DISK_MAX_BYTES (UINT64_C(1) << 46)   /* 64 TiB */
+#define VM_SECTOR_BYTES 512                     /* virtio-blk counts in these */
+
+struct vm_disk {
+	/* [a-z0-9_]+, unique; the file in the instance is disk-<id>.img */
+	char id[VM_DISK_ID_MAX + 1];
+	char *path;          /* where create copies it from; NULL for a blank disk */
+	uint64_t size_bytes; /* blank: its size; else 0 in a spec, the real size once created */
+	bool read_only;
+	bool root;       /* at most one: the VMM boots from it */
+	bool root_given; /* root was said by the user, not the default; not stored */
+};
+
+struct vm_spec {
+	char *name;            /* NULL when the file does not give one */
+	char *hypervisor;      /* "firecracker"; NULL for the default */
+	char *kernel;          /* path */
+	char *initrd;          /* path or NULL */
+	char *boot_args;       /* NULL for the driver's default */
+	unsigned vcpus;        /* default 1 */
+	uint64_t memory_bytes; /* default 128 MiB; whole MiB, at least 1 MiB */
+	struct vm_disk disks[VM_DISKS_MAX];
+	size_t disk_count;
+	bool vsock; /* default true */
+};
+
+void vm_spec_init(struct vm_spec *spec); /* defaults; no allocation */
+void vm_spec_free(struct vm_spec *spec); /* frees members, leaves an initialised struct */
+
+/*
+ * Parses a YAML spec. `origin` (a file name) stands in messages: "web.yaml:3: disks[0].size: ...".
+ * Relative paths in the file are resolved against the directory `base_dir` ("." when NULL). Every
+ * value that is given is checked; what is missing is not, for flags may still add it:
+ * vm_spec_check(). The first disk is the root disk unless another has `root: true`, or it
+ * is told `root: false` itself. Unknown keys are refused with a suggestion, duplicate keys, wrong
+ * types, anchors/aliases, more than one document and files above 1 MiB are refused. Errors: usage
+ * with file, line and field.
+ */
+int vm_spec_parse(const char *text, size_t len, const char *origin, const char *base_dir,
+                  struct vm_spec *ret_spec, struct vm_err *err);
+/*
+ * Reads the file ("-" is standard input) and parses it; its relative paths are relative to its own
+ * directory. not_found when it is missing.
+ */
+int vm_spec_load(const char *path, struct vm_spec *ret_spec, struct vm_err *err);
+/*
+ * Parses one --disk argument: "PATH", or "[id=ID,]path=PATH|size=SIZE[,readonly][,root]"; appends
+ * it. readonly and root may have =true or =false. Defaults as in the file. A path with a comma
+ * cannot be given here. On failure (usage) the spec is as before.
+ */
+int vm_spec_add_disk(struct vm_spec *spec, const char *argument, struct vm_err *err);
+/*
+ * Checks a complete spec: kernel given, ranges, unique disk ids, one root, names. Touches no file.
+ * A disk may have path and size_bytes: then it was created from that path.
+ * Errors: usage, naming the field.
+ */
+int vm_spec_check(const struct vm_spec *spec, struct vm_err *err);
+
+/*
+ * The form that is stored: every key, null for what is not set, sizes as integers of bytes. New
+ * reference, or NULL when out of memory or for text that is not UTF-8 (vm_spec_check() refuses it).
+ */
+json_t *vm_spec_to_json(const struct vm_spec *spec);
+/*
+ * Checks everything but that there is a kernel (an adopted instance may have none). Errors:
+ * corrupt, naming the key. Keys it does not know are left alone: a later version may add some.
+ */
+int vm_spec_from_json(const json_t *json, struct vm_spec *ret_spec, struct vm_err *err);
+int vm_spec_copy(const struct vm_spec *from, struct vm_spec *ret_spec, struct vm_err *err);
+
+#endif

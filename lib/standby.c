@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* standby: saves memory and state, ends the VMM. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+
+#include "fs.h"
+#include "held.h"
+#include "interrupt.h"
+#include "manifest.h"
+#include "util.h"
+
+#define NEW_MEMORY VM_FILE_MEMORY ".new"
+#define NEW_STATE VM_FILE_STATE ".new"
+
+/* Saved memory belongs to the disks as they are now: all of it reaches the disk together. */
+static int sync_files(struct vm_held *held, struct vm_err *err)
+{
+	for (size_t i = 0; i < held->spec.disk_count; i++) {
+		char file[VM_DISK_FILE_SIZE];
+
+		if (!held->spec.disks[i].read_only &&
+		    vm_fs_sync(held->dir_fd, vm_disk_file(&held->spec.disks[i], file), err) < 0)
+			return -1;
+	}
+	if (vm_fs_sync(held->dir_fd, NEW_MEMORY, err) < 0)
+		return -1;
+	return vm_fs_sync(held->dir_fd, NEW_STATE, err);
+}
+
+static int rename_new(struct vm_held *held, const char *from, const char *to, struct vm_err *err)
+{
+	if (renameat(held->dir_fd, from, held->dir_fd, to) < 0)
+		return vm_err_sys(err, "renaming %s", from);
+	return 0;
+}
+
+/*
+ * Saves the paused guest under new names, then publishes: memory and state by rename, the manifest
+ * last. Old memory may be mapped by this VMM and linked by forks; a rename leaves it untouched.
+ */
+static int save_and_publish(struct vm_held *held, struct vm_machine *machine, const char *version,
+			    struct vm_err *err)
+{
+	if (vm_fs_unlink(held->dir_fd, NEW_MEMORY, err) < 0 ||
+	    vm_fs_unlink(held->dir_fd, NEW_STATE, err) < 0 ||
+	    vm_driver_save(machine, NEW_MEMORY, NEW_STATE, err) < 0 || sync_files(held, err) < 0 ||
+	    vm_interrupt_check(err) < 0 || rename_new(held, NEW_MEMORY, VM_FILE_MEMORY, err) < 0 ||
+	    rename_new(held, NEW_STATE, VM_FILE_STATE, err) < 0)
+		return -1;
+	return vm_manifest_write(held->dir_fd, &held->row, &held->spec, version, true, err);
+}
+
+/* Undo: the guest goes on as it was. The caller's error is what counts, ours only adds to it. */
+static void go_on(struct vm_op *op, struct vm_held *held, struct vm_machine *machine,
+		  struct vm_err *err)
+{
+	struct vm_err second = {0}, ignored = {0};
+
+	vm_interrupt_suspend();
+	vm_fs_unlink(held->dir_fd, NEW_MEMORY, &ignored);
+	vm_err_clear(&ignored);
+	vm_fs_unlink(held->dir_fd, NEW_STATE, &ignored);
+	if (held->row.state == VM_STATE_RUNNING && vm_driver_resume(machine, &second) < 0)
+		/* The intent stays: the next comer tries again. */
+		vm_err_hint(err, "the guest is still paused: %.300s", second.message);
+	else
+		vm_held_abandon(op, held);
+	vm_interrupt_resume();
+}
+
+static int save_and_end(struct vm_op *op, struct vm_held *held, struct vm_machine *machine,
+			const char *version, struct vm_err *err)
+{
+	const struct vm_outcome outcome = {
+		.state = VM_STATE_STANDBY, .version = version, .durable = true};
+
+	if ((held->row.state == VM_STATE_RUNNING && vm_driver_pause(machine, err) < 0) ||
+	    save_and_publish(held, machine, version, err) < 0) {
+		go_on(op, held, machine, err);
+		return -1;
+	}
+	/* With the manifest in place there is no way back: a kill from here on ends in standby too. */
+	if (vm_vmm_kill(&machine->vmm, err) < 0 ||
+	    vm_driver_clean(held->driver, held->dir_fd, err) < 0)
+		return -1;
+	return vm_held_commit(op, held, &outcome, err);
+}
+
+static int standby_steps(struct vm_op *op, struct vm_held *held, const void *arg,
+			 struct vm_err *err)
+{
+	struct vm_machine machine;
+	char version[sizeof(held->row.hypervisor_version)];
+	int rc;
+
+	(void)arg;
+	if (held->row.state == VM_STATE_STANDBY)
+		return 1;
+	if (held->row.state != VM_STATE_RUNNING && held->row.state != VM_STATE_PAUSED)
+		return vm_held_wrong_state(op, held, "running, paused", err);
+	if (vm_op_check_disk(op, held->row.memory_bytes, err) < 0 ||
+	    vm_held_attach(op, held, &machine, err) < 0)
+		return -1;
+	/* The state's version is that of the VMM that runs, not of the binary installed by now. */
+	snprintf(version, sizeof(version), "%s", held->row.hypervisor_version);
+	rc = vm_held_intend(op, held, vm_state_name(held->row.state), false, err);
+	if (rc == 0)
+		rc = save_and_end(op, held, &machine, version, err);
+	vm_vmm_close(&machine.vmm);
+	return rc;
+}
+
+int vm_standby(struct vm_op *op, const char *selector, struct vm_instance *ret, struct vm_err *err)
+{
+	return vm_held_run(op, selector, standby_steps, NULL, ret, err);
+}

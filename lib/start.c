@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* start: boots a stopped or failed instance. */
+#include "fs.h"
+#include "held.h"
+#include "interrupt.h"
+#include "manifest.h"
+#include "util.h"
+
+/* Memory of an earlier standby is of no use to a fresh boot. */
+static int drop_saved_state(struct vm_held *held, struct vm_err *err)
+{
+	if (vm_fs_unlink(held->dir_fd, VM_FILE_MANIFEST, err) < 0 ||
+	    vm_fs_unlink(held->dir_fd, VM_FILE_STATE, err) < 0)
+		return -1;
+	return vm_fs_unlink(held->dir_fd, VM_FILE_MEMORY, err);
+}
+
+/*
+ * A kill after the intent leaves at most a VMM that no committed row knows: the next comer ends it and
+ * the instance is what it was before.
+ */
+static int boot(struct vm_op *op, struct vm_held *held, struct vm_err *err)
+{
+	struct vm_machine machine = vm_held_machine(op, held);
+	struct vm_driver_info binary;
+	int rc;
+
+	if (held->driver->probe(op->root, &binary, err) < 0 ||
+	    vm_manifest_check_files(held->dir_fd, &held->spec, true, err) < 0 ||
+	    vm_held_intend(op, held, vm_state_name(held->row.state), true, err) < 0)
+		return -1;
+	machine.binary = &binary;
+	rc = drop_saved_state(held, err);
+	if (rc == 0)
+		rc = vm_driver_boot(&machine, err);
+	if (rc == 0) {
+		const struct vm_outcome outcome = {.state = VM_STATE_RUNNING,
+						   .pid = machine.vmm.pid,
+						   .version = binary.version};
+
+		rc = vm_held_commit(op, held, &outcome, err);
+		if (rc < 0) {
+			struct vm_err ignored = {0};
+
+			vm_vmm_kill(&machine.vmm, &ignored);
+		}
+	}
+	vm_vmm_close(&machine.vmm);
+	if (rc < 0)
+		vm_held_abandon(op, held);
+	return rc;
+}
+
+static int start_steps(struct vm_op *op, struct vm_held *held, const void *arg, struct vm_err *err)
+{
+	(void)arg;
+	if (held->row.state == VM_STATE_RUNNING)
+		return 1;
+	if (held->row.state != VM_STATE_STOPPED && held->row.state != VM_STATE_FAILED) {
+		vm_held_wrong_state(op, held, "stopped, failed", err);
+		if (held->row.state == VM_STATE_STANDBY)
+			vm_err_hint(err, "wake it with 'vmctl restore %s'", held->row.name);
+		else
+			vm_err_hint(err, "let it go on with 'vmctl resume %s'", held->row.name);
+		return -1;
+	}
+	return boot(op, held, err);
+}
+
+int vm_start(struct vm_op *op, const char *selector, struct vm_instance *ret, struct vm_err *err)
+{
+	return vm_held_run(op, selector, start_steps, NULL, ret, err);
+}

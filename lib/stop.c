@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* stop: asks the guest to shut down, then ends the VMM. */
+#include "fs.h"
+#include "held.h"
+#include "interrupt.h"
+#include "manifest.h"
+#include "util.h"
+
+/* Gives the guest its time: 0 it has ended, 1 it has not, -1 (interrupted). */
+static int ask_and_wait(struct vm_op *op, struct vm_held *held, struct vm_machine *machine,
+			int64_t grace_ms, struct vm_err *err)
+{
+	struct vm_err refused = {0};
+
+	/* A paused guest cannot hear us. */
+	if (grace_ms == 0 || held->row.state == VM_STATE_PAUSED || !held->driver->caps.graceful_shutdown)
+		return 1;
+	if (vm_driver_ask_shutdown(machine, &refused) < 0) {
+		vm_op_warn(op, "%s; it is killed", refused.message);
+		return 1;
+	}
+	vm_op_progress(op, "waiting for %s to shut down", held->row.name);
+	return vm_vmm_wait(&machine->vmm, grace_ms < 0 ? -1 : vm_monotonic_ms() + grace_ms, err);
+}
+
+static int stop_vmm(struct vm_op *op, struct vm_held *held, const struct vm_stop_options *options,
+		    struct vm_err *err)
+{
+	const struct vm_outcome outcome = {.state = VM_STATE_STOPPED};
+	struct vm_machine machine;
+	int rc;
+
+	if (vm_held_attach(op, held, &machine, err) < 0)
+		return -1;
+	rc = vm_held_intend(op, held, vm_state_name(held->row.state), false, err);
+	if (rc == 0)
+		rc = ask_and_wait(op, held, &machine, options->grace_ms, err);
+	if (rc > 0)
+		rc = vm_vmm_kill(&machine.vmm, err);
+	vm_vmm_close(&machine.vmm);
+	/* Interrupted while waiting: the intent stays, and says that an end from now on is a stop. */
+	if (rc < 0 || vm_driver_clean(held->driver, held->dir_fd, err) < 0)
+		return -1;
+	return vm_held_commit(op, held, &outcome, err);
+}
+
+/*
+ * The manifest goes first: from then on nothing can be loaded. A kill anywhere is carried through by
+ * the next comer.
+ */
+static int discard_standby(struct vm_op *op, struct vm_held *held, struct vm_err *err)
+{
+	const struct vm_outcome outcome = {.state = VM_STATE_STOPPED};
+
+	if (vm_held_intend(op, held, "discard", false, err) < 0 ||
+	    vm_fs_unlink(held->dir_fd, VM_FILE_MANIFEST, err) < 0 ||
+	    vm_fs_unlink(held->dir_fd, VM_FILE_STATE, err) < 0 ||
+	    vm_fs_unlink(held->dir_fd, VM_FILE_MEMORY, err) < 0)
+		return -1;
+	return vm_held_commit(op, held, &outcome, err);
+}
+
+static int stop_steps(struct vm_op *op, struct vm_held *held, const void *arg, struct vm_err *err)
+{
+	const struct vm_stop_options *options = arg;
+
+	switch (held->row.state) {
+	case VM_STATE_STOPPED:
+		return 1;
+	case VM_STATE_RUNNING:
+	case VM_STATE_PAUSED:
+		return stop_vmm(op, held, options, err);
+	case VM_STATE_STANDBY:
+		if (options->discard)
+			return discard_standby(op, held, err);
+		vm_held_wrong_state(op, held, "running, paused", err);
+		return vm_err_hint(err, "add --discard to throw its saved memory away");
+	default:
+		vm_held_wrong_state(op, held, "running, paused", err);
+		return vm_err_hint(err, "'vmctl start %s' boots it again, 'vmctl rm %s' removes it",
+				   held->row.name, held->row.name);
+	}
+}
+
+int vm_stop(struct vm_op *op, const char *selector, const struct vm_stop_options *options,
+	    struct vm_instance *ret, struct vm_err *err)
+{
+	return vm_held_run(op, selector, stop_steps, options, ret, err);
+}

@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The store: an SQLite database in the data root, the truth about names, states, generations, guest
+ * CIDs, intents and events. vmctl-store(5) documents the schema.
+ *
+ * Transactions are leaves: each function here is one short transaction (BEGIN IMMEDIATE for writers)
+ * in which no lock is waited for. UNIQUE in the schema is the serialized admission point for names and
+ * CIDs. Only SQLite opens the file: closing any other descriptor of it would drop SQLite's locks.
+ *
+ * Durability: what is committed survives kill -9 of anybody at once; a power loss may lose the last
+ * commits (WAL, synchronous=NORMAL) except where a caller asks for `durable`.
+ */
+#ifndef VM_STORE_H
+#define VM_STORE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "err.h"
+#include "util.h"
+
+enum vm_state {
+	VM_STATE_CREATING, /* reserved by a maker who holds its lock; hidden from ls */
+	VM_STATE_STOPPED,
+	VM_STATE_STANDBY,
+	VM_STATE_RUNNING,
+	VM_STATE_PAUSED,
+	VM_STATE_FAILED,
+	VM_STATE_COUNT
+};
+
+const char *vm_state_name(enum vm_state state);
+/* Returns 0, or -1 (usage) listing the states there are. */
+int vm_state_parse(const char *text, enum vm_state *ret_state, struct vm_err *err);
+
+struct vm_intent {
+	char verb[16];   /* "" when there is none */
+	char detail[64]; /* what repair needs beside the verb, e.g. the state it began from */
+};
+
+struct vm_instance {
+	char id[VM_ID_LEN + 1];
+	char name[VM_NAME_MAX + 1];
+	enum vm_state state;
+	int64_t generation;          /* +1 at every committed state change */
+	char hypervisor[24];
+	char hypervisor_version[24]; /* of the last VMM that ran it; may be "" */
+	uint64_t guest_cid;          /* 0: it has no vsock */
+	char parent_id[VM_ID_LEN + 1];
+	char parent_name[VM_NAME_MAX + 1]; /* the source's name when it was forked */
+	unsigned vcpus;
+	uint64_t memory_bytes;
+	bool occupies;               /* counts against max_running and memory_overcommit */
+	pid_t pid;                   /* of the VMM as last committed; run/<id>.alive tells the truth */
+	int64_t created_us, changed_us; /* CLOCK_REALTIME */
+	char relocation[16];         /* how its saved state was made usable: "", "relative", ... */
+	char failure[512];           /* why it is failed */
+	struct vm_intent intent;
+	char *spec;                  /* JSON text, owned */
+};
+
+void vm_instance_free(struct vm_instance *instance);
+void vm_instances_free(struct vm_instance *instances, size_t count);
+
+struct vm_event {
+	const char *verb;
+	const char *instance_id, *name;
+	enum vm_code code;
+	int64_t duration_us, waited_us;
+	const char *relocation; /* or NULL */
+	const char *message;    /* or NULL */
+};
+
+struct vm_limits {
+	unsigned max_running;       /* 0: none */
+	uint64_t max_memory_bytes;  /* of all that occupy; 0: none */
+};
+
+struct vm_store;
+
+/*
+ * Opens ROOT/vmctl.db. With `create` a missing or older schema is made or migrated: the caller then
+ * holds the store lock exclusively. Without, an older schema gives needs_repair, a newer incompatible.
+ */
+int vm_store_open(const char *path, bool create, struct vm_store **ret_store, struct vm_err *err);
+/* An empty store in memory, for reading verbs where there is no data root yet. */
+int vm_store_open_empty(struct vm_store **ret_store, struct vm_err *err);
+void vm_store_close(struct vm_store *store);
+/* The data root's own random id. */
+const char *vm_store_root_id(const struct vm_store *store);
+
+/*
+ * Finds by id, then name, then unique id prefix; `creating` rows are not seen.
+ * Errors: not_found (with a suggestion), ambiguous (lists candidates).
+ */
+int vm_store_find(struct vm_store *store, const char *selector, struct vm_instance *ret,
+		  struct vm_err *err);
+/* By id, `creating` rows included. */
+int vm_store_get(struct vm_store *store, const char *id, struct vm_instance *ret, struct vm_err *err);
+/* By exact name, `creating` rows included. */
+int vm_store_get_named(struct vm_store *store, const char *name, struct vm_instance *ret,
+		       struct vm_err *err);
+/* All instances in order of name; `creating` ones only if asked for. */
+int vm_store_list(struct vm_store *store, bool with_creating, struct vm_instance **ret,
+		  size_t *ret_count, struct vm_err *err);
+
+/*
+ * Admission: reserves all rows (state creating) with their intent, or none. Each row's guest_cid of 0
+ * with needs_cid gets a fresh CID. Errors: already_exists (`*ret_conflict` is the row's index),
+ * insufficient_resources (limits).
+ */
+int vm_store_reserve(struct vm_store *store, struct vm_instance *rows, size_t count, bool needs_cid,
+		     const char *verb, const struct vm_limits *limits, size_t *ret_conflict,
+		     struct vm_err *err);
+
+/*
+ * Writes the intent of an operation before its first side effect. With `limits` the instance is about
+ * to run: admission is checked and it occupies its memory from now on.
+ */
+int vm_store_intend(struct vm_store *store, const char *id, const char *verb, const char *detail,
+		    const struct vm_limits *limits, struct vm_err *err);
+/* Drops the intent and records the event, if any; state and generation stay as they are. */
+int vm_store_forget_intent(struct vm_store *store, const char *id, bool occupies,
+			   const struct vm_event *event, struct vm_err *err);
+
+struct vm_change {
+	const char *id;
+	int64_t generation; /* as read under the lock; the commit fails if it is another */
+	enum vm_state state;
+	pid_t pid;          /* 0: no VMM */
+	const char *hypervisor_version; /* NULL: as it was */
+	const char *relocation;         /* NULL: as it was */
+	const char *failure;            /* NULL: none */
+	const char *next_detail; /* not NULL: the operation goes on, with this in its intent */
+};
+
+/*
+ * Commits state changes (generation + 1), deletes the intents (unless next_detail) and records an
+ * event for each, in one transaction. `events` may be NULL. Errors: invalid_state when a row is gone or
+ * has another generation.
+ */
+int vm_store_commit(struct vm_store *store, const struct vm_change *changes, size_t count,
+		    const struct vm_event *events, bool durable, struct vm_err *err);
+/* Deletes the row with its intent and records the event, if any. */
+int vm_store_delete(struct vm_store *store, const char *id, const struct vm_event *event,
+		    struct vm_err *err);
+/* Records an event on its own (an operation that failed). */
+int vm_store_record(struct vm_store *store, const struct vm_event *event, struct vm_err *err);
+
+/*
+ * A VMM binary's version is asked once per file: the store remembers it by the file's identity.
+ * Returns 1 when known, 0 when not, -1.
+ */
+struct vm_binary_key {
+	const char *path;
+	uint64_t device, inode, size;
+	int64_t mtime_ns;
+};
+int vm_store_binary_version(struct vm_store *store, const struct vm_binary_key *key,
+			    char *ret_version, size_t size, struct vm_err *err);
+int vm_store_remember_binary(struct vm_store *store, const struct vm_binary_key *key,
+			     const char *version, struct vm_err *err);
+
+#endif

@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Reading instances out of the store. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "store_sql.h"
+
+static const char *const state_names[VM_STATE_COUNT + 1] = {
+	[VM_STATE_CREATING] = "creating", [VM_STATE_STOPPED] = "stopped",
+	[VM_STATE_STANDBY] = "standby",	  [VM_STATE_RUNNING] = "running",
+	[VM_STATE_PAUSED] = "paused",	  [VM_STATE_FAILED] = "failed",
+};
+
+const char *vm_state_name(enum vm_state state)
+{
+	return (unsigned)state < VM_STATE_COUNT ? state_names[state] : "unknown";
+}
+
+static int state_of(const char *text)
+{
+	for (int i = 0; i < VM_STATE_COUNT; i++) {
+		if (strcmp(text, state_names[i]) == 0)
+			return i;
+	}
+	return -1;
+}
+
+int vm_state_parse(const char *text, enum vm_state *ret_state, struct vm_err *err)
+{
+	int state = state_of(text);
+	const char *near;
+
+	if (state > VM_STATE_CREATING) {
+		*ret_state = (enum vm_state)state;
+		return 0;
+	}
+	vm_err_set(err, VM_ERR_USAGE,
+		   "'%s' is not a state; there are stopped, standby, running, paused, failed", text);
+	near = vm_suggest(text, state_names + 1);
+	if (near)
+		vm_err_hint(err, "did you mean '%s'?", near);
+	return -1;
+}
+
+void vm_instance_free(struct vm_instance *instance)
+{
+	free(instance->spec);
+	instance->spec = NULL;
+}
+
+void vm_instances_free(struct vm_instance *instances, size_t count)
+{
+	for (size_t i = 0; instances && i < count; i++)
+		vm_instance_free(&instances[i]);
+	free(instances);
+}
+
+#define SELECT_INSTANCE                                                                            \
+	"SELECT i.id, i.name, i.state, i.generation, i.hypervisor, i.hypervisor_version,"           \
+	" i.guest_cid, i.parent_id, i.parent_name, i.vcpus, i.memory_bytes, i.occupies, i.pid,"     \
+	" i.created_us, i.changed_us, i.relocation, i.failure, n.verb, n.detail, i.spec"            \
+	" FROM instance i LEFT JOIN intent n ON n.instance_id = i.id "
+
+static void text_column(sqlite3_stmt *stmt, int column, char *buf, size_t size)
+{
+	const unsigned char *text = sqlite3_column_text(stmt, column);
+
+	snprintf(buf, size, "%s", text ? (const char *)text : "");
+}
+
+static int read_row(sqlite3_stmt *stmt, struct vm_instance *ret, struct vm_err *err)
+{
+	struct vm_instance row = {0};
+	char state[16];
+	int parsed;
+
+	text_column(stmt, 0, row.id, sizeof(row.id));
+	text_column(stmt, 1, row.name, sizeof(row.name));
+	text_column(stmt, 2, state, sizeof(state));
+	row.generation = sqlite3_column_int64(stmt, 3);
+	text_column(stmt, 4, row.hypervisor, sizeof(row.hypervisor));
+	text_column(stmt, 5, row.hypervisor_version, sizeof(row.hypervisor_version));
+	row.guest_cid = (uint64_t)sqlite3_column_int64(stmt, 6);
+	text_column(stmt, 7, row.parent_id, sizeof(row.parent_id));
+	text_column(stmt, 8, row.parent_name, sizeof(row.parent_name));
+	row.vcpus = (unsigned)sqlite3_column_int(stmt, 9);
+	row.memory_bytes = (uint64_t)sqlite3_column_int64(stmt, 10);
+	row.occupies = sqlite3_column_int(stmt, 11) != 0;
+	row.pid = (pid_t)sqlite3_column_int(stmt, 12);
+	row.created_us = sqlite3_column_int64(stmt, 13);
+	row.changed_us = sqlite3_column_int64(stmt, 14);
+	text_column(stmt, 15, row.relocation, sizeof(row.relocation));
+	text_column(stmt, 16, row.failure, sizeof(row.failure));
+	text_column(stmt, 17, row.intent.verb, sizeof(row.intent.verb));
+	text_column(stmt, 18, row.intent.detail, sizeof(row.intent.detail));
+	parsed = state_of(state);
+	if (parsed < 0 || !vm_id_valid(row.id))
+		return vm_err_set(err, VM_ERR_CORRUPT, "store: instance '%s' has id '%s', state '%s'",
+				  row.name, row.id, state);
+	row.state = (enum vm_state)parsed;
+	row.spec = vm_strdup((const char *)sqlite3_column_text(stmt, 19), err);
+	if (!row.spec)
+		return -1;
+	*ret = row;
+	return 0;
+}
+
+/* The first row of a statement: 1 found, 0 none, -1. */
+static int first_row(struct vm_store *store, sqlite3_stmt *stmt, struct vm_instance *ret,
+		     struct vm_err *err)
+{
+	int rc = stmt ? vm_sql_step(store, stmt, err) : -1;
+
+	if (rc <= 0)
+		return rc;
+	return read_row(stmt, ret, err) < 0 ? -1 : 1;
+}
+
+static int find_one(struct vm_store *store, const char *sql, const char *key,
+		    struct vm_instance *ret, struct vm_err *err)
+{
+	VM_AUTO_STMT sqlite3_stmt *stmt = vm_sql_prepare(store, err, sql, "t", key);
+
+	return first_row(store, stmt, ret, err);
+}
+
+int vm_store_get(struct vm_store *store, const char *id, struct vm_instance *ret, struct vm_err *err)
+{
+	int rc = find_one(store, SELECT_INSTANCE "WHERE i.id = ?", id, ret, err);
+
+	if (rc == 0)
+		return vm_err_set(err, VM_ERR_NOT_FOUND, "no instance with id %s", id);
+	return rc < 0 ? -1 : 0;
+}
+
+int vm_store_get_named(struct vm_store *store, const char *name, struct vm_instance *ret,
+		       struct vm_err *err)
+{
+	int rc = find_one(store, SELECT_INSTANCE "WHERE i.name = ?", name, ret, err);
+
+	if (rc == 0)
+		return vm_err_set(err, VM_ERR_NOT_FOUND, "no instance '%s'", name);
+	return rc < 0 ? -1 : 0;
+}
+
+static bool may_be_id_prefix(const char *text)
+{
+	size_t n = strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789");
+
+	return n > 0 && n <= VM_ID_LEN && text[n] == '\0';
+}
+
+/* Lists the candidates of an ambiguous prefix. Returns -1. */
+static int say_ambiguous(struct vm_store *store, sqlite3_stmt *stmt, const char *selector,
+			 struct vm_err *err)
+{
+	char list[512] = "";
+	size_t used = 0;
+	int rows = 0;
+
+	sqlite3_reset(stmt);
+	while (sqlite3_step(stmt) == SQLITE_ROW && rows < 6) {
+		int n = snprintf(list + used, sizeof(list) - used, "%s%s (%s)", rows ? ", " : "",
+				 (const char *)sqlite3_column_text(stmt, 0),
+				 (const char *)sqlite3_column_text(stmt, 1));
+		if (n < 0 || (size_t)n >= sizeof(list) - used)
+			break;
+		used += (size_t)n;
+		rows++;
+	}
+	(void)store;
+	vm_err_set(err, VM_ERR_AMBIGUOUS, "'%s' is the beginning of several ids: %s", selector, list);
+	return vm_err_hint(err, "give more of the id, or the name");
+}
+
+/* By unique prefix of the id: 1 found, 0 none, -1 (ambiguous). */
+static int find_prefix(struct vm_store *store, const char *selector, struct vm_instance *ret,
+		       struct vm_err *err)
+{
+	VM_AUTO_STMT sqlite3_stmt *stmt = NULL;
+	struct vm_instance row;
+	char end[VM_ID_LEN + 2];
+	int rc;
+
+	if (!may_be_id_prefix(selector))
+		return 0;
+	/* '{' follows 'z' in ASCII: the range holds exactly the ids that begin with the prefix. */
+	snprintf(end, sizeof(end), "%s{", selector);
+	stmt = vm_sql_prepare(store, err,
+			      SELECT_INSTANCE "WHERE i.id >= ? AND i.id < ? AND i.state <> 'creating'"
+					      " ORDER BY i.id LIMIT 7",
+			      "tt", selector, end);
+	rc = first_row(store, stmt, &row, err);
+	if (rc <= 0)
+		return rc;
+	rc = vm_sql_step(store, stmt, err);
+	if (rc == 0) {
+		*ret = row;
+		return 1;
+	}
+	vm_instance_free(&row);
+	return rc > 0 ? say_ambiguous(store, stmt, selector, err) : -1;
+}
+
+/* A name close to what was typed, for the hint; "" when there is none. */
+static void suggest_name(struct vm_store *store, const char *selector, char *buf, size_t size)
+{
+	struct vm_err ignored = {0};
+	VM_AUTO_STMT sqlite3_stmt *stmt = vm_sql_prepare(
+		store, &ignored,
+		"SELECT name FROM instance WHERE state <> 'creating' ORDER BY changed_us DESC LIMIT 200",
+		"");
+
+	buf[0] = '\0';
+	while (stmt && buf[0] == '\0' && sqlite3_step(stmt) == SQLITE_ROW) {
+		const char *name = (const char *)sqlite3_column_text(stmt, 0);
+		const char *const words[] = {name, NULL};
+
+		if (vm_suggest(selector, words))
+			snprintf(buf, size, "%s", name);
+	}
+}
+
+int vm_store_find(struct vm_store *store, const char *selector, struct vm_instance *ret,
+		  struct vm_err *err)
+{
+	char near[VM_NAME_MAX + 1];
+	int rc = 0;
+
+	if (vm_id_valid(selector))
+		rc = find_one(store, SELECT_INSTANCE "WHERE i.id = ? AND i.state <> 'creating'",
+			      selector, ret, err);
+	if (rc == 0)
+		rc = find_one(store, SELECT_INSTANCE "WHERE i.name = ? AND i.state <> 'creating'",
+			      selector, ret, err);
+	if (rc == 0)
+		rc = find_prefix(store, selector, ret, err);
+	if (rc != 0)
+		return rc > 0 ? 0 : -1;
+	vm_err_set(err, VM_ERR_NOT_FOUND, "no instance '%s'", selector);
+	suggest_name(store, selector, near, sizeof(near));
+	if (near[0])
+		return vm_err_hint(err, "did you mean '%s'?", near);
+	return vm_err_hint(err, "'vmctl ls' lists the instances there are");
+}
+
+int vm_store_list(struct vm_store *store, bool with_creating, struct vm_instance **ret,
+		  size_t *ret_count, struct vm_err *err)
+{
+	VM_AUTO_STMT sqlite3_stmt *stmt =
+		vm_sql_prepare(store, err,
+			       SELECT_INSTANCE "WHERE ? OR i.state <> 'creating' ORDER BY i.name", "i",
+			       (int64_t)with_creating);
+	struct vm_instance *rows = NULL;
+	size_t count = 0, room = 0;
+	int rc = stmt ? 0 : -1;
+
+	while (rc == 0 && (rc = vm_sql_step(store, stmt, err)) > 0) {
+		if (count == room) {
+			struct vm_instance *more;
+
+			room = room ? room * 2 : 16;
+			more = realloc(rows, room * sizeof(*rows));
+			if (!more) {
+				rc = vm_err_sys(err, "listing the instances");
+				break;
+			}
+			rows = more;
+		}
+		rc = read_row(stmt, &rows[count], err);
+		count += rc == 0;
+	}
+	if (rc < 0) {
+		vm_instances_free(rows, count);
+		return -1;
+	}
+	*ret = rows;
+	*ret_count = count;
+	return 0;
+}

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Private to lib/store*.c: statements and transactions over one SQLite connection. */
+#ifndef VM_STORE_SQL_H
+#define VM_STORE_SQL_H
+
+#include <sqlite3.h>
+
+#include "store.h"
+
+struct vm_store {
+	sqlite3 *db;
+	char root_id[VM_ID_LEN + 1];
+};
+
+/*
+ * Prepares and binds: one letter of `types` a parameter: i int64_t, t const char * (NULL is null).
+ * Returns NULL with err set.
+ */
+sqlite3_stmt *vm_sql_prepare(struct vm_store *store, struct vm_err *err, const char *sql,
+			     const char *types, ...);
+/* Steps: 1 a row, 0 done, -1 failed. */
+int vm_sql_step(struct vm_store *store, sqlite3_stmt *stmt, struct vm_err *err);
+/* Prepares, binds, steps to the end. Returns 0 or -1. */
+int vm_sql_run(struct vm_store *store, struct vm_err *err, const char *sql, const char *types, ...);
+void vm_sql_cleanup(sqlite3_stmt **stmt);
+#define VM_AUTO_STMT VM_AUTO(vm_sql_cleanup)
+
+int vm_sql_begin(struct vm_store *store, struct vm_err *err);
+/* Ends a transaction: commits when rc is 0, else rolls back and returns -1 (err is set already). */
+int vm_sql_end(struct vm_store *store, int rc, struct vm_err *err);
+/* Turns SQLite's last error into ours. Returns -1. */
+int vm_sql_fail(struct vm_store *store, const char *doing, struct vm_err *err);
+/* Creates or migrates the schema; the caller holds the store lock exclusively. */
+int vm_store_migrate(struct vm_store *store, struct vm_err *err);
+/* Inserts an event inside the caller's transaction. */
+int vm_store_add_event(struct vm_store *store, const struct vm_event *event, struct vm_err *err);
+
+#endif

@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Admission, intents and commits. Every function is one transaction. */
+#include <errno.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "store_sql.h"
+
+/* Whether one more of memory_bytes may run. Inside the caller's transaction, so nobody races us. */
+static int check_limits(struct vm_store *store, const struct vm_limits *limits, size_t more,
+			uint64_t more_bytes, struct vm_err *err)
+{
+	VM_AUTO_STMT sqlite3_stmt *stmt = NULL;
+	int64_t running, bytes;
+	char have[16], want[16], max[16];
+
+	if (!limits || more == 0 || (limits->max_running == 0 && limits->max_memory_bytes == 0))
+		return 0;
+	stmt = vm_sql_prepare(
+		store, err,
+		"SELECT count(*), ifnull(sum(memory_bytes), 0) FROM instance WHERE occupies = 1", "");
+	if (!stmt || vm_sql_step(store, stmt, err) < 0)
+		return -1;
+	running = sqlite3_column_int64(stmt, 0);
+	bytes = sqlite3_column_int64(stmt, 1);
+	if (limits->max_running && (uint64_t)running + more > limits->max_running) {
+		vm_err_set(err, VM_ERR_INSUFFICIENT_RESOURCES,
+			   "%zu more instance%s cannot run: %jd of at most %u run already", more,
+			   more == 1 ? "" : "s", (intmax_t)running, limits->max_running);
+		return vm_err_hint(err, "stop some, or raise limits.max_running in vmctl.yaml");
+	}
+	if (limits->max_memory_bytes && (uint64_t)bytes + more_bytes > limits->max_memory_bytes) {
+		vm_err_set(err, VM_ERR_INSUFFICIENT_RESOURCES,
+			   "%s more of guest memory cannot run: %s of at most %s are in use",
+			   vm_size_format(more_bytes, want, sizeof(want)),
+			   vm_size_format((uint64_t)bytes, have, sizeof(have)),
+			   vm_size_format(limits->max_memory_bytes, max, sizeof(max)));
+		return vm_err_hint(err, "stop some, or raise limits.memory_overcommit in vmctl.yaml");
+	}
+	return 0;
+}
+
+/*
+ * A CID nobody has: 31 random bits above the ones that people choose by hand (0 to 2 are reserved by
+ * virtio). UNIQUE decides; the caller tries again on a collision.
+ */
+static int random_cid(uint64_t *ret_cid, struct vm_err *err)
+{
+	uint32_t raw;
+
+	if (getrandom(&raw, sizeof(raw), 0) != (ssize_t)sizeof(raw))
+		return vm_err_sys(err, "getrandom for a guest CID");
+	*ret_cid = 0x10000 + (raw & 0x7fffffffU) % (0x7fffffffU - 0x10000U);
+	return 0;
+}
+
+static int exists(struct vm_store *store, const char *sql, const char *type, int64_t number,
+		      const char *text, struct vm_err *err)
+{
+	VM_AUTO_STMT sqlite3_stmt *stmt = type[0] == 'i'
+						  ? vm_sql_prepare(store, err, sql, "i", number)
+						  : vm_sql_prepare(store, err, sql, "t", text);
+
+	return stmt ? vm_sql_step(store, stmt, err) : -1;
+}
+
+static int choose_cid(struct vm_store *store, uint64_t *ret_cid, struct vm_err *err)
+{
+	for (;;) {
+		uint64_t cid = 0;
+		int taken;
+
+		if (random_cid(&cid, err) < 0)
+			return -1;
+		taken = exists(store, "SELECT 1 FROM instance WHERE guest_cid = ?", "i", (int64_t)cid,
+			       NULL, err);
+		if (taken < 0)
+			return -1;
+		if (taken == 0) {
+			*ret_cid = cid;
+			return 0;
+		}
+	}
+}
+
+static int insert_row(struct vm_store *store, const struct vm_instance *row, struct vm_err *err)
+{
+	VM_AUTO_STMT sqlite3_stmt *stmt = vm_sql_prepare(
+		store, err,
+		"INSERT INTO instance (id, name, state, hypervisor, hypervisor_version, parent_id,"
+		" parent_name, vcpus, memory_bytes, occupies, created_us, changed_us, relocation, spec,"
+		" guest_cid) VALUES (?, ?, 'creating', ?, ?, nullif(?, ''), nullif(?, ''), ?, ?, ?, ?,"
+		" ?, ?, ?, nullif(?, 0))",
+		"ttttttiiiiitti", row->id, row->name, row->hypervisor, row->hypervisor_version,
+		row->parent_id, row->parent_name, (int64_t)row->vcpus, (int64_t)row->memory_bytes,
+		(int64_t)row->occupies, row->created_us, row->created_us, row->relocation, row->spec,
+		(int64_t)row->guest_cid);
+
+	return stmt ? vm_sql_step(store, stmt, err) : -1;
+}
+
+static int put_intent(struct vm_store *store, const char *id, const char *verb, const char *detail,
+		      struct vm_err *err)
+{
+	return vm_sql_run(store, err, "INSERT OR REPLACE INTO intent VALUES (?, ?, ?, ?, ?)", "tttii",
+			  id, verb, detail, (int64_t)getpid(), vm_realtime_us());
+}
+
+static int reserve_one(struct vm_store *store, struct vm_instance *row, bool needs_cid,
+		       const char *verb, struct vm_err *err)
+{
+	int taken =
+		exists(store, "SELECT 1 FROM instance WHERE name = ?", "t", 0, row->name, err);
+
+	if (taken < 0)
+		return -1;
+	if (taken > 0) {
+		vm_err_set(err, VM_ERR_ALREADY_EXISTS, "an instance '%s' exists already", row->name);
+		return vm_err_hint(err, "choose another name, or remove it with 'vmctl rm %s'",
+				   row->name);
+	}
+	if (needs_cid && choose_cid(store, &row->guest_cid, err) < 0)
+		return -1;
+	row->created_us = vm_realtime_us();
+	row->changed_us = row->created_us;
+	if (insert_row(store, row, err) < 0)
+		return -1;
+	return put_intent(store, row->id, verb, "", err);
+}
+
+int vm_store_reserve(struct vm_store *store, struct vm_instance *rows, size_t count, bool needs_cid,
+		     const char *verb, const struct vm_limits *limits, size_t *ret_conflict,
+		     struct vm_err *err)
+{
+	uint64_t bytes = 0;
+	size_t running = 0;
+	size_t i;
+	int rc;
+
+	for (i = 0; i < count; i++) {
+		running += rows[i].occupies;
+		bytes += rows[i].occupies ? rows[i].memory_bytes : 0;
+	}
+	if (vm_sql_begin(store, err) < 0)
+		return -1;
+	rc = check_limits(store, limits, running, bytes, err);
+	for (i = 0; rc == 0 && i < count; i++)
+		rc = reserve_one(store, &rows[i], needs_cid, verb, err);
+	if (rc < 0 && err->code == VM_ERR_ALREADY_EXISTS)
+		*ret_conflict = i - 1;
+	return vm_sql_end(store, rc, err);
+}
+
+int vm_store_intend(struct vm_store *store, const char *id, const char *verb, const char *detail,
+		    const struct vm_limits *limits, struct vm_err *err)
+{
+	struct vm_instance row = {0};
+	int rc;
+
+	if (vm_sql_begin(store, err) < 0)
+		return -1;
+	rc = limits ? vm_store_get(store, id, &row, err) : 0;
+	if (rc == 0 && limits && !row.occupies)
+		rc = check_limits(store, limits, 1, row.memory_bytes, err);
+	if (rc == 0)
+		rc = put_intent(store, id, verb, detail, err);
+	if (rc == 0 && limits)
+		rc = vm_sql_run(store, err, "UPDATE instance SET occupies = 1 WHERE id = ?", "t", id);
+	vm_instance_free(&row);
+	return vm_sql_end(store, rc, err);
+}
+
+int vm_store_forget_intent(struct vm_store *store, const char *id, bool occupies,
+			   const struct vm_event *event, struct vm_err *err)
+{
+	int rc;
+
+	if (vm_sql_begin(store, err) < 0)
+		return -1;
+	rc = vm_sql_run(store, err, "DELETE FROM intent WHERE instance_id = ?", "t", id);
+	if (rc == 0)
+		rc = vm_sql_run(store, err, "UPDATE instance SET occupies = ? WHERE id = ?", "it",
+				(int64_t)occupies, id);
+	if (rc == 0 && event)
+		rc = vm_store_add_event(store, event, err);
+	return vm_sql_end(store, rc, err);
+}
+
+static int apply_change(struct vm_store *store, const struct vm_change *change, struct vm_err *err)
+{
+	bool occupies = change->state == VM_STATE_RUNNING || change->state == VM_STATE_PAUSED;
+
+	if (vm_sql_run(store, err,
+		       "UPDATE instance SET state = ?, generation = generation + 1, pid = ?,"
+		       " occupies = ?, hypervisor_version = ifnull(?, hypervisor_version),"
+		       " relocation = ifnull(?, relocation), failure = ifnull(?, ''), changed_us = ?"
+		       " WHERE id = ? AND generation = ?",
+		       "tiitttiti", vm_state_name(change->state), (int64_t)change->pid,
+		       (int64_t)occupies, change->hypervisor_version, change->relocation,
+		       change->failure, vm_realtime_us(), change->id, change->generation) < 0)
+		return -1;
+	if (sqlite3_changes(store->db) != 1)
+		return vm_err_set(err, VM_ERR_INVALID_STATE,
+				  "instance %s was changed by somebody else meanwhile", change->id);
+	if (change->next_detail)
+		return vm_sql_run(store, err, "UPDATE intent SET detail = ? WHERE instance_id = ?", "tt",
+				  change->next_detail, change->id);
+	return vm_sql_run(store, err, "DELETE FROM intent WHERE instance_id = ?", "t", change->id);
+}
+
+static int set_durability(struct vm_store *store, bool durable, struct vm_err *err)
+{
+	return vm_sql_run(store, err,
+			  durable ? "PRAGMA synchronous = FULL" : "PRAGMA synchronous = NORMAL", "");
+}
+
+int vm_store_commit(struct vm_store *store, const struct vm_change *changes, size_t count,
+		    const struct vm_event *events, bool durable, struct vm_err *err)
+{
+	int rc = 0;
+
+	/* The level cannot be changed inside a transaction. */
+	if ((durable && set_durability(store, true, err) < 0) || vm_sql_begin(store, err) < 0)
+		return -1;
+	for (size_t i = 0; rc == 0 && i < count; i++) {
+		rc = apply_change(store, &changes[i], err);
+		if (rc == 0 && events)
+			rc = vm_store_add_event(store, &events[i], err);
+	}
+	rc = vm_sql_end(store, rc, err);
+	if (durable) {
+		struct vm_err ignored = {0}; /* a higher level than needed does no harm */
+
+		set_durability(store, false, &ignored);
+	}
+	return rc;
+}
+
+int vm_store_delete(struct vm_store *store, const char *id, const struct vm_event *event,
+		    struct vm_err *err)
+{
+	int rc;
+
+	if (vm_sql_begin(store, err) < 0)
+		return -1;
+	rc = vm_sql_run(store, err, "DELETE FROM instance WHERE id = ?", "t", id);
+	if (rc == 0 && event)
+		rc = vm_store_add_event(store, event, err);
+	return vm_sql_end(store, rc, err);
+}

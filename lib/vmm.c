@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "vmm.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "interrupt.h"
+#include "proc.h"
+#include "util.h"
+
+enum {
+	KILL_TIMEOUT_MS = 20000, /* a killed VMM with much memory may take a while to be torn down */
+	HANDOVER_MS = 5000,      /* between fork and the child's own record of its pid */
+};
+
+void vm_vmm_close(struct vm_vmm *vmm)
+{
+	vm_cleanup_close(&vmm->pid_fd);
+}
+
+int vm_vmm_wait(const struct vm_vmm *vmm, int64_t deadline_ms, struct vm_err *err)
+{
+	struct pollfd p = {.fd = vmm->pid_fd, .events = POLLIN};
+
+	for (;;) {
+		int64_t left = deadline_ms < 0 ? -1 : deadline_ms - vm_monotonic_ms();
+		int n = poll(&p, 1, deadline_ms < 0 ? -1 : (int)(left > 0 ? left : 0));
+
+		if (n > 0)
+			break;
+		if (n == 0)
+			return 1;
+		if (errno != EINTR)
+			return vm_err_sys(err, "waiting for the end of pid %d", vmm->pid);
+		if (vm_interrupt_check(err) < 0)
+			return -1;
+	}
+	waitpid(vmm->pid, NULL, WNOHANG); /* a child of ours would stay a zombie as long as we live */
+	return 0;
+}
+
+int vm_vmm_kill(struct vm_vmm *vmm, struct vm_err *err)
+{
+	int rc;
+
+	if (syscall(SYS_pidfd_send_signal, vmm->pid_fd, SIGKILL, NULL, 0) < 0 && errno != ESRCH)
+		return vm_err_sys(err, "killing the VMM (pid %d)", vmm->pid);
+	vm_interrupt_suspend();
+	rc = vm_vmm_wait(vmm, vm_monotonic_ms() + KILL_TIMEOUT_MS, err);
+	vm_interrupt_resume();
+	if (rc > 0)
+		return vm_err_set(err, VM_ERR_TIMEOUT, "the VMM (pid %d) does not die of SIGKILL", vmm->pid);
+	return rc;
+}
+
+int vm_vmm_reap(const struct vm_root *root, const char *id, struct vm_err *err)
+{
+	struct vm_vmm vmm = VM_VMM_INIT;
+	int alive = vm_vmm_open(root, id, &vmm, err);
+	int rc;
+
+	if (alive <= 0)
+		return alive;
+	rc = vm_vmm_kill(&vmm, err);
+	vm_vmm_close(&vmm);
+	return rc;
+}
+
+int vm_vmm_alive(const struct vm_root *root, const char *id, struct vm_err *err)
+{
+	char name[VM_LOCK_NAME_SIZE];
+
+	return vm_lock_probe(root->run_fd, vm_root_alive_name(id, name), err);
+}
+
+/* Reads the record of a held liveness file: 1 and an open pidfd, 0 no valid record (yet), -1. */
+static int open_recorded(int fd, struct vm_vmm *ret_vmm, struct vm_err *err)
+{
+	char text[64] = "";
+	uint64_t start, recorded;
+	int pid_fd;
+	int pid;
+
+	if (pread(fd, text, sizeof(text) - 1, 0) < 0)
+		return vm_err_sys(err, "reading a liveness file");
+	if (sscanf(text, "%d %" SCNu64, &pid, &recorded) != 2 || !strchr(text, '\n'))
+		return 0;
+	pid_fd = (int)syscall(SYS_pidfd_open, pid, 0);
+	if (pid_fd < 0)
+		return errno == ESRCH ? 0 : vm_err_sys(err, "opening pid %d", pid);
+	/* Only after the pidfd is open is the pid certain not to be used anew: compare then. */
+	if (vm_proc_start_time(pid, &start) < 0 || start != recorded) {
+		close(pid_fd);
+		return 0;
+	}
+	ret_vmm->pid = pid;
+	ret_vmm->pid_fd = pid_fd;
+	return 1;
+}
+
+int vm_vmm_open(const struct vm_root *root, const char *id, struct vm_vmm *ret_vmm,
+		struct vm_err *err)
+{
+	const struct timespec pause = {.tv_nsec = 500000};
+	int64_t deadline = vm_monotonic_ms() + HANDOVER_MS;
+	char name[VM_LOCK_NAME_SIZE];
+	VM_AUTO_CLOSE int fd = openat(root->run_fd, vm_root_alive_name(id, name),
+				      O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+
+	if (fd < 0)
+		return errno == ENOENT ? 0 : vm_err_sys(err, "opening run/%s", name);
+	for (;;) {
+		int rc;
+
+		if (flock(fd, LOCK_SH | LOCK_NB) == 0)
+			return 0; /* closing fd gives the lock back */
+		if (errno != EWOULDBLOCK && errno != EINTR)
+			return vm_err_sys(err, "asking for the liveness of %s", id);
+		rc = open_recorded(fd, ret_vmm, err);
+		if (rc != 0)
+			return rc;
+		if (vm_monotonic_ms() > deadline)
+			return vm_err_set(err, VM_ERR_NEEDS_REPAIR,
+					  "run/%s is locked by a process that left no valid record", name);
+		/* The spawned child is between fork and its record, or has just died: an instant. */
+		nanosleep(&pause, NULL);
+	}
+}
+
+void vm_vmm_log_tail(int dir_fd, const char *log, char *buf, size_t size)
+{
+	enum { TAIL = 400 };
+	VM_AUTO_CLOSE int fd = openat(dir_fd, log, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	char text[TAIL + 1] = "";
+	struct stat st;
+	ssize_t n = 0;
+	char *line = text;
+
+	buf[0] = '\0';
+	if (fd >= 0 && fstat(fd, &st) == 0)
+		n = pread(fd, text, TAIL, st.st_size > TAIL ? st.st_size - TAIL : 0);
+	while (n > 0 && (text[n - 1] == '\n' || text[n - 1] == '\0'))
+		n--;
+	text[n > 0 ? n : 0] = '\0';
+	if (n >= TAIL - 1 && strchr(text, '\n'))
+		line = strchr(text, '\n') + 1; /* the first line is cut off */
+	while (*line && size > 4) {
+		size_t len = strcspn(line, "\n");
+		int used = snprintf(buf, size, "%.*s%s", (int)len, line, line[len] ? " | " : "");
+
+		if (used < 0 || (size_t)used >= size)
+			break;
+		buf += used;
+		size -= (size_t)used;
+		line += len + (line[len] == '\n');
+	}
+}

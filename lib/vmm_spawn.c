@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <linux/close_range.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "lock.h"
+#include "proc.h"
+#include "util.h"
+#include "vmm.h"
+
+enum { ALIVE_WAIT_MS = 2000, ALIVE_FD = 3 };
+
+/* What the child needs; all descriptors are O_CLOEXEC in the parent. */
+struct spawn {
+	const char *const *argv;
+	int dir_fd, alive_fd, in_fd, out_fd, log_fd;
+	int report_fd; /* errno of a failed exec goes here; closed by a successful one */
+};
+
+static void close_spawn(struct spawn *spawn)
+{
+	vm_cleanup_close(&spawn->alive_fd);
+	vm_cleanup_close(&spawn->in_fd);
+	vm_cleanup_close(&spawn->out_fd);
+	vm_cleanup_close(&spawn->log_fd);
+	vm_cleanup_close(&spawn->report_fd);
+}
+
+/* Takes the liveness lock. A reader may hold it for an instant to probe it, hence the wait. */
+static int take_alive(const struct vm_root *root, const char *id, int *ret_fd, struct vm_err *err)
+{
+	char name[VM_LOCK_NAME_SIZE];
+	VM_AUTO_CLOSE int fd = openat(root->run_fd, vm_root_alive_name(id, name),
+				      O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+	int rc;
+
+	if (fd < 0)
+		return vm_err_sys(err, "creating run/%s", name);
+	rc = vm_flock_until(fd, LOCK_EX, vm_monotonic_ms() + ALIVE_WAIT_MS, err);
+	if (rc > 0)
+		return vm_err_set(err, VM_ERR_BUSY, "a VMM of instance %s is alive already", id);
+	/* An old record must not be taken for the new VMM's. */
+	if (rc < 0 || ftruncate(fd, 0) < 0)
+		return rc < 0 ? -1 : vm_err_sys(err, "clearing run/%s", name);
+	*ret_fd = vm_take_fd(&fd);
+	return 0;
+}
+
+static int open_streams(int dir_fd, struct spawn *spawn, struct vm_err *err)
+{
+	const int append = O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC;
+
+	if (mkfifoat(dir_fd, VM_CONSOLE_IN, 0600) < 0 && errno != EEXIST)
+		return vm_err_sys(err, "creating " VM_CONSOLE_IN);
+	/* Read and write: the VMM itself keeps the FIFO open, so it never sees an end of input. */
+	spawn->in_fd =
+		openat(dir_fd, VM_CONSOLE_IN, O_RDWR | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
+	spawn->out_fd = openat(dir_fd, VM_CONSOLE_LOG, append, 0600);
+	spawn->log_fd = openat(dir_fd, VM_VMM_LOG, append, 0600);
+	if (spawn->in_fd < 0 || spawn->out_fd < 0 || spawn->log_fd < 0)
+		return vm_err_sys(err, "opening the VMM's console and log");
+	return 0;
+}
+
+static size_t put_number(uint64_t n, char *buf)
+{
+	char digits[24];
+	size_t count = 0, used = 0;
+
+	do {
+		digits[count++] = (char)('0' + n % 10);
+		n /= 10;
+	} while (n > 0);
+	while (count > 0)
+		buf[used++] = digits[--count];
+	return used;
+}
+
+/* Records "PID START\n". Between fork and exec of a threaded program: no stdio, no malloc. */
+static int record_self(int fd)
+{
+	char text[64];
+	uint64_t start;
+	size_t n;
+
+	if (vm_proc_start_time(getpid(), &start) < 0)
+		return -1;
+	n = put_number((uint64_t)getpid(), text);
+	text[n++] = ' ';
+	n += put_number(start, text + n);
+	text[n++] = '\n';
+	return pwrite(fd, text, n, 0) == (ssize_t)n ? 0 : -1;
+}
+
+/* The child: everything it inherits by accident is closed at exec, the liveness lock is not. */
+static _Noreturn void become_vmm(const struct spawn *spawn)
+{
+	static char *const environment[] = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", NULL};
+	int e;
+
+	signal(SIGPIPE, SIG_DFL);
+	umask(0077);
+	/*
+	 * The record comes first: from here on whoever finds the lock held can name the process. The
+	 * streams are all above ALIVE_FD or get there by dup2, so no number is overwritten too early.
+	 */
+	if (record_self(spawn->alive_fd) == 0 && setsid() >= 0 && fchdir(spawn->dir_fd) == 0 &&
+	    dup2(spawn->in_fd, STDIN_FILENO) >= 0 && dup2(spawn->out_fd, STDOUT_FILENO) >= 0 &&
+	    dup2(spawn->log_fd, STDERR_FILENO) >= 0 &&
+	    syscall(SYS_close_range, ALIVE_FD, ~0U, CLOSE_RANGE_CLOEXEC) == 0 &&
+	    fcntl(spawn->alive_fd, F_SETFD, 0) == 0)
+		execve(spawn->argv[0], (char *const *)spawn->argv, environment);
+	e = errno;
+	if (write(spawn->report_fd, &e, sizeof(e)) < 0)
+		_exit(126);
+	_exit(127);
+}
+
+/* Waits until the child has executed the hypervisor or reported why it could not. */
+static int await_exec(int report_fd, const char *path, struct vm_err *err)
+{
+	int e = 0;
+	ssize_t n;
+
+	do {
+		n = read(report_fd, &e, sizeof(e));
+	} while (n < 0 && errno == EINTR);
+	if (n == 0)
+		return 0;
+	if (n == (ssize_t)sizeof(e))
+		errno = e;
+	vm_err_sys(err, "executing %s", path);
+	err->code = VM_ERR_HYPERVISOR;
+	return -1;
+}
+
+static int fork_vmm(struct spawn *spawn, struct vm_vmm *ret_vmm, struct vm_err *err)
+{
+	VM_AUTO_CLOSE int report = -1;
+	int ends[2];
+	pid_t pid;
+
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		return vm_err_sys(err, "pipe");
+	report = ends[0];
+	spawn->report_fd = ends[1];
+	pid = fork();
+	if (pid < 0)
+		return vm_err_sys(err, "fork");
+	if (pid == 0)
+		become_vmm(spawn);
+	close_spawn(spawn);
+	if (await_exec(report, spawn->argv[0], err) < 0) {
+		waitpid(pid, NULL, 0);
+		return -1;
+	}
+	/* Our own child: its pid is not used anew before we have waited for it. */
+	ret_vmm->pid_fd = (int)syscall(SYS_pidfd_open, pid, 0);
+	ret_vmm->pid = pid;
+	if (ret_vmm->pid_fd >= 0)
+		return 0;
+	vm_err_sys(err, "pidfd of the VMM");
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	return -1;
+}
+
+int vm_vmm_spawn(const struct vm_root *root, const char *id, int dir_fd, const char *const *argv,
+		 struct vm_vmm *ret_vmm, struct vm_err *err)
+{
+	struct spawn spawn = {
+		.argv = argv,
+		.dir_fd = dir_fd,
+		.alive_fd = -1,
+		.in_fd = -1,
+		.out_fd = -1,
+		.log_fd = -1,
+		.report_fd = -1,
+	};
+	int rc = -1;
+
+	if (take_alive(root, id, &spawn.alive_fd, err) == 0 &&
+	    open_streams(dir_fd, &spawn, err) == 0)
+		rc = fork_vmm(&spawn, ret_vmm, err);
+	close_spawn(&spawn);
+	return rc;
+}

@@ -1,0 +1,192 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: Apache-2.0
+# --help, --version and mistaken options: the same for every verb, and as the manual pages say.
+# shellcheck disable=SC2154 # run --separate-stderr sets stderr
+
+bats_require_minimum_version 1.5.0
+
+setup() {
+	top=$(cd "$BATS_TEST_DIRNAME/.." && pwd)
+	bin=$top/${VMCTL_BUILD:-build}/bin
+	PATH=$bin:$PATH
+	export VMCTL_ROOT="$BATS_TEST_TMPDIR/root"
+	unset VMCTL_CONFIG
+	verbs=$(vmctl --help | sed -n '/^Verbs:/,/^$/s/^  \([a-z-]*\) .*/\1/p')
+}
+
+# Checks one thing and says which failed: bats shows the output of a failed test.
+fail() {
+	echo "$*"
+	return 1
+}
+
+# The synopsis of a manual page as one line.
+man_synopsis() {
+	mandoc -T ascii -O width=1000 "$top/man/$1.1" | col -bx |
+		sed -n '/^SYNOPSIS/,/^DESCRIPTION/{/^ /p}' | xargs
+}
+
+help_synopsis() {
+	"$@" --help | sed -n '1s/^Usage: //; 1,/^$/p' | xargs
+}
+
+@test "the list of verbs is the list of programs" {
+	for verb in $verbs; do
+		[ -x "$bin/vmctl-$verb" ] || fail "no program for $verb"
+	done
+	for program in "$bin"/vmctl-*; do
+		verb=${program##*/vmctl-}
+		grep -qx "$verb" <<<"$verbs" || fail "$verb is not in vmctl --help"
+	done
+}
+
+@test "--help of every verb exits 0, prints to stdout only and touches nothing" {
+	for verb in $verbs; do
+		for flag in --help -h; do
+			"vmctl-$verb" "$flag" >"$BATS_TEST_TMPDIR/out" 2>"$BATS_TEST_TMPDIR/err" ||
+				fail "$verb $flag"
+			[ -s "$BATS_TEST_TMPDIR/out" ] || fail "$verb $flag prints nothing"
+			[ ! -s "$BATS_TEST_TMPDIR/err" ] || fail "$verb $flag prints to stderr"
+		done
+		[ "$(vmctl "$verb" --help)" = "$("vmctl-$verb" --help)" ] || fail "vmctl $verb"
+	done
+	[ ! -e "$VMCTL_ROOT" ]
+}
+
+@test "--help wins over missing arguments and over options after it" {
+	vmctl-fork --help --no-such-option
+	vmctl-fork a b c --help
+}
+
+@test "--version of every verb exits 0 and touches nothing" {
+	for verb in $verbs; do
+		[[ $("vmctl-$verb" --version) == "vmctl-$verb "[0-9]* ]] || fail "$verb"
+	done
+	[[ $(vmctl --version) == "vmctl "[0-9]* ]]
+	[ ! -e "$VMCTL_ROOT" ]
+}
+
+@test "an unknown option exits 2, says so on stderr and touches nothing" {
+	for verb in $verbs; do
+		run --separate-stderr "vmctl-$verb" --no-such-option
+		[ "$status" -eq 2 ] || fail "$verb: $status"
+		[ -z "$output" ] || fail "$verb: $output"
+		[[ $stderr == "vmctl-$verb: unknown option '--no-such-option'"* ]] || fail "$verb: $stderr"
+		[[ $stderr == *"vmctl-$verb --help"* ]] || fail "$verb: $stderr"
+	done
+	[ ! -e "$VMCTL_ROOT" ]
+}
+
+@test "a mistyped option or verb gets a suggestion" {
+	run vmctl-fork --cuont 3 source
+	[ "$status" -eq 2 ]
+	[[ $output == *"did you mean '--count'?"* ]]
+	run vmctl frok
+	[ "$status" -eq 2 ]
+	[[ $output == *"did you mean 'fork'?"* ]]
+}
+
+@test "missing and surplus arguments exit 2" {
+	for verb in start stop pause resume standby restore fork inspect rm logs console; do
+		run "vmctl-$verb"
+		[ "$status" -eq 2 ] || fail "$verb: $status $output"
+		[[ $output == *"missing argument"* ]] || fail "$verb: $output"
+	done
+	run vmctl-fork a b c
+	[ "$status" -eq 2 ]
+	[[ $output == *"unexpected argument 'c'"* ]]
+	run vmctl-doctor a
+	[ "$status" -eq 2 ]
+	[ ! -e "$VMCTL_ROOT" ]
+}
+
+@test "with -o json a usage error is JSON wherever -o stands" {
+	run --separate-stderr vmctl-fork --bogus source -o json
+	[ "$status" -eq 2 ]
+	[ "$(jq -r .error.code <<<"$stderr")" = usage ]
+	jq -e '.error | has("message") and has("hint")' <<<"$stderr"
+}
+
+@test "the SYNOPSIS of every manual page equals --help" {
+	command -v mandoc || skip "mandoc is not installed"
+	for verb in $verbs; do
+		from_man=$(man_synopsis "vmctl-$verb")
+		from_help=$(help_synopsis "vmctl-$verb")
+		[ -n "$from_man" ] || fail "$verb: empty"
+		[ "$from_man" = "$from_help" ] || fail "$verb: man '$from_man', help '$from_help'"
+	done
+	[ "$(man_synopsis vmctl)" = "$(help_synopsis vmctl)" ]
+}
+
+@test "every manual page has the summary and all options of --help" {
+	for verb in $verbs; do
+		page=$top/man/vmctl-$verb.1
+		summary=$("vmctl-$verb" --help | sed -n '/^$/{n;p;q}')
+		described=$(sed -n 's/^\.Nd //p' "$page")
+		[ "$summary" = "${described^}." ] || fail "$verb: '$summary', man '$described'"
+		"vmctl-$verb" --help | sed -n '/^Options:/,/^$/p' | grep -oE -- '^ +(-., )?--[a-z-]+' |
+			grep -oE -- '--[a-z-]+' | while read -r option; do
+			grep -qE "^\.It Fl (. , )?-${option#--}( |\$)" "$page" ||
+				fail "$verb: $option is not in the manual page"
+		done
+	done
+}
+
+@test "vmctl alone lists the verbs, and vmctl help VERB explains one" {
+	[ "$(vmctl)" = "$(vmctl --help)" ]
+	[ "$(vmctl help)" = "$(vmctl --help)" ]
+	vmctl help fork </dev/null | grep -qi source
+	run vmctl help frok
+	[ "$status" -eq 2 ]
+}
+
+@test "vmctl hands on common options before the verb, and knows list" {
+	[ "$(vmctl --root "$BATS_TEST_TMPDIR/other" -o json ls)" = "[]" ]
+	[ "$(vmctl -o json -- list)" = "[]" ]
+	[ ! -e "$BATS_TEST_TMPDIR/other" ]
+}
+
+@test "vmctl finds its verbs beside itself, whatever PATH says" {
+	PATH=/usr/bin:/bin run "$bin/vmctl" fork --version
+	[ "$status" -eq 0 ]
+}
+
+@test "vmctl runs programs called vmctl-VERB from PATH, and no paths" {
+	# shellcheck disable=SC2016
+	printf '#!/bin/sh\necho "mine $0 $*"\n' >"$BATS_TEST_TMPDIR/vmctl-mine"
+	chmod +x "$BATS_TEST_TMPDIR/vmctl-mine"
+	PATH=$PATH:$BATS_TEST_TMPDIR run vmctl mine a
+	[ "$status" -eq 0 ]
+	[[ $output == mine*vmctl-mine\ a ]]
+	run vmctl "../vmctl-mine"
+	[ "$status" -eq 2 ]
+}
+
+@test "output that cannot be written is a failure" {
+	run bash -c 'vmctl-fork --help >/dev/full'
+	[ "$status" -eq 1 ]
+	[[ $output == *"standard output"* ]]
+	run bash -c 'vmctl-fork --help >&-'
+	[ "$status" -eq 1 ]
+}
+
+@test "completion offers verbs, options and states" {
+	complete_line() {
+		bash -c '
+			source "$1"
+			shift
+			COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))
+			_vmctl
+			printf "%s\n" "${COMPREPLY[@]}"' - "$top/completions/vmctl.bash" "$@"
+	}
+	[ "$(complete_line vmctl fo)" = fork ]
+	[ "$(complete_line vmctl --root /tmp st | xargs)" = "start stop standby" ]
+	[ "$(complete_line vmctl fork --at)" = --atomic ]
+	[ "$(complete_line vmctl-fork --from)" = --from-running ]
+	[ "$(complete_line vmctl fork --target-state ru)" = running ]
+	[ "$(complete_line vmctl ls -o = js)" = json ]
+	for verb in $verbs; do
+		grep -qw "$verb" "$top/completions/vmctl.bash" || fail "$verb"
+	done
+	[ ! -e "$VMCTL_ROOT" ]
+}

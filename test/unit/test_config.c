@@ -1,0 +1,349 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "config.h"
+#include "util.h"
+
+static void a_duration_is_seconds_or_has_a_unit(void **state)
+{
+	static const struct {
+		const char *text;
+		int64_t ms;
+	} cases[] = {
+	        {"none", 0},
+	        {"forever", -1},
+	        {"0", 0},
+	        {"5", 5000},
+	        {"5s", 5000},
+	        {"500ms", 500},
+	        {"2m", 120000},
+	        {"1h", 3600000},
+	        {"007s", 7000},
+	        {"8784h", INT64_C(31622400000)},
+	        {"31622400000ms", INT64_C(31622400000)},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < VM_ARRAY_LEN(cases); i++) {
+		struct vm_err err = {0};
+		int64_t ms = 77;
+
+		if (vm_duration_parse(cases[i].text, "--wait", &ms, &err))
+			fail_msg("%s: %s", cases[i].text, err.message);
+		assert_true(ms == cases[i].ms);
+	}
+}
+
+static void what_is_no_duration_is_refused(void **state)
+{
+	static const char *const texts[] = {"",    " ",    "-1",    "+1", "s",  "ms",
+	                                    "1 s", " 1",   "1.5s",  "1d", "5S", "5sec",
+	                                    "1s ", "None", "1h30m", "0x5"};
+	static const char *const large[] = {"8785h", "31622401", "9223372036854775807",
+	                                    "99999999999999999999999", "99999999999999999999999ms"};
+
+	(void)state;
+	for (size_t i = 0; i < VM_ARRAY_LEN(texts); i++) {
+		struct vm_err err = {0};
+		int64_t ms = 77;
+
+		if (vm_duration_parse(texts[i], "--wait", &ms, &err) != -1)
+			fail_msg("was taken: '%s'", texts[i]);
+		assert_int_equal(err.code, VM_ERR_USAGE);
+		assert_non_null(strstr(err.message, "--wait: '"));
+		assert_non_null(strstr(err.message, "is not a duration"));
+		assert_int_equal(ms, 77);
+	}
+	for (size_t i = 0; i < VM_ARRAY_LEN(large); i++) {
+		struct vm_err err = {0};
+		int64_t ms = 77;
+
+		assert_int_equal(vm_duration_parse(large[i], "--wait", &ms, &err), -1);
+		assert_non_null(strstr(err.message, "is more than a year"));
+		assert_non_null(strstr(err.hint, "forever"));
+		assert_int_equal(ms, 77);
+	}
+}
+
+static void parse_ok(const char *text, struct vm_config *config)
+{
+	struct vm_err err = {0};
+
+	if (vm_config_parse(text, strlen(text), "vmctl.yaml", config, &err))
+		fail_msg("%s\nin:\n%s", err.message, text);
+}
+
+static void expect_defaults(const struct vm_config *config)
+{
+	assert_int_equal(config->max_running, 0);
+	assert_true(config->memory_overcommit == 0.0);
+	assert_int_equal(config->min_free_disk_bytes, 256 << 20);
+	assert_int_equal(config->max_concurrent_restores, 0);
+	assert_int_equal(config->lock_wait_ms, 30000);
+	assert_int_equal(config->api_timeout_ms, 30000);
+	assert_string_equal(config->firecracker, "");
+}
+
+static void every_key_is_read(void **state)
+{
+	struct vm_config config;
+
+	(void)state;
+	vm_config_init(&config);
+	parse_ok("limits: {max_running: 100, memory_overcommit: 4.0, min_free_disk: 1G,\n"
+	         "         max_concurrent_restores: 32}\n"
+	         "wait: 2m\napi_timeout: 500ms\nfirecracker: /usr/bin/firecracker\n",
+	         &config);
+	assert_int_equal(config.max_running, 100);
+	assert_true(config.memory_overcommit == 4.0);
+	assert_int_equal(config.min_free_disk_bytes, 1 << 30);
+	assert_int_equal(config.max_concurrent_restores, 32);
+	assert_int_equal(config.lock_wait_ms, 120000);
+	assert_int_equal(config.api_timeout_ms, 500);
+	assert_string_equal(config.firecracker, "/usr/bin/firecracker");
+}
+
+static void a_file_with_all_commented_out_changes_nothing(void **state)
+{
+	static const char *const texts[] = {
+	        "",    "# nothing\n", "---\n", "limits:\n  # max_running: 3\n", "limits: {}\n",
+	        "{}\n"};
+	struct vm_config config;
+
+	(void)state;
+	for (size_t i = 0; i < VM_ARRAY_LEN(texts); i++) {
+		vm_config_init(&config);
+		parse_ok(texts[i], &config);
+		expect_defaults(&config);
+	}
+}
+
+static void a_later_text_changes_only_the_keys_it_has(void **state)
+{
+	struct vm_config config;
+
+	(void)state;
+	vm_config_init(&config);
+	parse_ok("limits: {max_running: 5, min_free_disk: 0}\nwait: none\nfirecracker: /fc\n",
+	         &config);
+	parse_ok("limits: {max_running: 7}\nfirecracker: ''\n", &config);
+	assert_int_equal(config.max_running, 7);
+	assert_int_equal(config.min_free_disk_bytes, 0);
+	assert_int_equal(config.lock_wait_ms, 0);
+	assert_string_equal(config.firecracker, "");
+}
+
+static const struct {
+	const char *text, *message;
+} mistakes[] = {
+        {"wait: 1s\nwiat: 1s\n", "vmctl.yaml:2: wiat: unknown key (did you mean 'wait'?)"},
+        {"max_running: 1\n", "vmctl.yaml:1: max_running: unknown key"},
+        {"limits:\n  max_runing: 1\n",
+         "vmctl.yaml:2: limits.max_runing: unknown key (did you mean 'max_running'?)"},
+        {"limits: 7\n", "vmctl.yaml:1: limits: must be 'key: value' lines"},
+        {"limits: [1]\n", "vmctl.yaml:1: limits: must be 'key: value' lines, not a list"},
+        {"- 1\n", "vmctl.yaml:1: must be 'key: value' lines, not a list"},
+        {"limits: {max_running: -1}\n", "vmctl.yaml:1: limits.max_running: -1 is out of range"},
+        {"limits: {max_running: 1000001}\n", "vmctl.yaml:1: limits.max_running: 1000001 is out"},
+        {"limits: {max_running: many}\n", "vmctl.yaml:1: limits.max_running: 'many' is not a"},
+        {"limits: {max_running: }\n", "vmctl.yaml:1: limits.max_running: has no value"},
+        {"limits: {max_concurrent_restores: 1025}\n",
+         "vmctl.yaml:1: limits.max_concurrent_restores: 1025 is out of range (0 to 1024)"},
+        {"limits: {min_free_disk: lots}\n", "vmctl.yaml:1: limits.min_free_disk: 'lots' is not"},
+        {"limits: {memory_overcommit: nan}\n",
+         "vmctl.yaml:1: limits.memory_overcommit: 'nan' is not a number such as 1.5"},
+        {"limits: {memory_overcommit: inf}\n", "vmctl.yaml:1: limits.memory_overcommit: 'inf'"},
+        {"limits: {memory_overcommit: -1}\n", "vmctl.yaml:1: limits.memory_overcommit: '-1'"},
+        {"limits: {memory_overcommit: 0x2}\n", "vmctl.yaml:1: limits.memory_overcommit: '0x2'"},
+        {"limits: {memory_overcommit: 1e2}\n", "vmctl.yaml:1: limits.memory_overcommit: '1e2'"},
+        {"limits: {memory_overcommit: 1.2.3}\n",
+         "vmctl.yaml:1: limits.memory_overcommit: '1.2.3' is not"},
+        {"limits: {memory_overcommit: 1,5}\n", "vmctl.yaml:1: limits.5: unknown key"},
+        {"limits: {memory_overcommit: 0.001}\n",
+         "vmctl.yaml:1: limits.memory_overcommit: 0.001 is out of range (0.01 to 1000"},
+        {"limits: {memory_overcommit: 1000.5}\n",
+         "vmctl.yaml:1: limits.memory_overcommit: 1000.5 is out of range"},
+        {"wait: soon\n", "vmctl.yaml:1: wait: 'soon' is not a duration"},
+        {"wait: -1\n", "vmctl.yaml:1: wait: '-1' is not a duration"},
+        {"api_timeout: 99ms\n", "vmctl.yaml:1: api_timeout: must be at least 100ms"},
+        {"api_timeout: none\n", "vmctl.yaml:1: api_timeout: must be at least 100ms"},
+        {"api_timeout: forever\n", "vmctl.yaml:1: api_timeout: a call to a hypervisor must"},
+        {"firecracker: bin/fc\n", "vmctl.yaml:1: firecracker: 'bin/fc' is not an absolute path"},
+        {"firecracker: [a]\n", "vmctl.yaml:1: firecracker: must be a single value"},
+        {"wait: 1s\nwait: 2s\n", "vmctl.yaml:2: wait: given twice (first on line 1)"},
+        {"wait: 1s\n---\nwait: 2s\n", "vmctl.yaml:2: a second document begins here"},
+        {"wait: [\n", "vmctl.yaml:2:1: YAML syntax: "},
+};
+
+static void mistakes_are_refused_and_change_nothing(void **state)
+{
+	char path[4096 + 32] = "firecracker: /";
+	struct vm_config config;
+	struct vm_err err = {0};
+
+	(void)state;
+	vm_config_init(&config);
+	for (size_t i = 0; i < VM_ARRAY_LEN(mistakes); i++) {
+		vm_err_clear(&err);
+		if (vm_config_parse(mistakes[i].text, strlen(mistakes[i].text), "vmctl.yaml",
+		                    &config, &err) != -1)
+			fail_msg("was taken:\n%s", mistakes[i].text);
+		if (strncmp(err.message, mistakes[i].message, strlen(mistakes[i].message)) != 0)
+			fail_msg("%s\nbut expected\n%s", err.message, mistakes[i].message);
+		assert_int_equal(err.code, VM_ERR_USAGE);
+		expect_defaults(&config);
+	}
+	memset(path + 14, 'p', 4096);
+	vm_err_clear(&err);
+	assert_int_equal(vm_config_parse(path, strlen(path), "vmctl.yaml", &config, &err), -1);
+	assert_string_equal(err.message, "vmctl.yaml:1: firecracker: is longer than 4095 bytes");
+}
+
+/* --- the layers
+ * ----------------------------------------------------------------------------------*/
+
+static void write_file(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+	close(fd);
+}
+
+static int enter_scratch(void **state)
+{
+	char *dir = strdup("/tmp/vmctl-config-XXXXXX");
+
+	*state = dir;
+	if (!dir || !mkdtemp(dir) || chdir(dir) || mkdir("root", 0700) || mkdir("etc", 0700))
+		return -1;
+	unsetenv("VMCTL_CONFIG");
+	return 0;
+}
+
+static int leave_scratch(void **state)
+{
+	char *dir = *state;
+	int rc;
+
+	unsetenv("VMCTL_CONFIG");
+	unlink("root/vmctl.yaml");
+	unlink("etc/vmctl.yaml");
+	unlink("only.yaml");
+	rmdir("root");
+	rmdir("etc");
+	rc = chdir("/");
+	rmdir(dir);
+	free(dir);
+	return rc;
+}
+
+static void without_a_file_the_defaults_hold(void **state)
+{
+	struct vm_config config;
+	struct vm_err err = {0};
+
+	(void)state;
+	assert_int_equal(vm_config_load_from("etc/vmctl.yaml", "root", &config, &err), 0);
+	expect_defaults(&config);
+	assert_int_equal(vm_config_load_from("etc/vmctl.yaml", "no/such/root", &config, &err), 0);
+	expect_defaults(&config);
+}
+
+static void the_data_root_wins_over_the_system_key_by_key(void **state)
+{
+	struct vm_config config;
+	struct vm_err err = {0};
+
+	(void)state;
+	write_file("etc/vmctl.yaml", "limits: {max_running: 1, memory_overcommit: 2}\nwait: 1s\n");
+	write_file("root/vmctl.yaml", "limits: {max_running: 9}\napi_timeout: 5s\n");
+	assert_int_equal(vm_config_load_from("etc/vmctl.yaml", "root", &config, &err), 0);
+	assert_int_equal(config.max_running, 9);
+	assert_true(config.memory_overcommit == 2.0);
+	assert_int_equal(config.lock_wait_ms, 1000);
+	assert_int_equal(config.api_timeout_ms, 5000);
+}
+
+static void the_environment_names_the_only_file(void **state)
+{
+	struct vm_config config;
+	struct vm_err err = {0};
+
+	(void)state;
+	write_file("etc/vmctl.yaml", "wait: 1s\n");
+	write_file("root/vmctl.yaml", "nonsense\n");
+	write_file("only.yaml", "limits: {max_running: 3}\n");
+	setenv("VMCTL_CONFIG", "only.yaml", 1);
+	assert_int_equal(vm_config_load_from("etc/vmctl.yaml", "root", &config, &err), 0);
+	assert_int_equal(config.max_running, 3);
+	assert_int_equal(config.lock_wait_ms, 30000);
+	assert_int_equal(vm_config_load("root", &config, &err), 0);
+	assert_int_equal(config.max_running, 3);
+	setenv("VMCTL_CONFIG", "gone.yaml", 1);
+	assert_int_equal(vm_config_load_from("etc/vmctl.yaml", "root", &config, &err), -1);
+	assert_int_equal(err.code, VM_ERR_NOT_FOUND);
+	assert_string_equal(err.message, "settings: gone.yaml: no such file");
+	assert_non_null(strstr(err.hint, "VMCTL_CONFIG"));
+	vm_err_clear(&err);
+	setenv("VMCTL_CONFIG", "-", 1); /* a file of that name, not standard input */
+	assert_int_equal(vm_config_load_from("etc/vmctl.yaml", "root", &config, &err), -1);
+	assert_int_equal(err.code, VM_ERR_NOT_FOUND);
+	vm_err_clear(&err);
+	setenv("VMCTL_CONFIG", "", 1); /* as if it were not set */
+	assert_int_equal(vm_config_load_from("etc/vmctl.yaml", "root", &config, &err), -1);
+	assert_int_equal(err.code, VM_ERR_USAGE);
+	assert_non_null(strstr(err.message, "root/vmctl.yaml:1: must be"));
+}
+
+static void a_file_that_is_there_but_cannot_be_used_is_an_error(void **state)
+{
+	struct vm_config config = {.max_running = 42};
+	struct vm_err err = {0};
+
+	(void)state;
+	write_file("etc/vmctl.yaml", "wait: never\n");
+	assert_int_equal(vm_config_load_from("etc/vmctl.yaml", "root", &config, &err), -1);
+	assert_string_equal(err.message, "etc/vmctl.yaml:1: wait: 'never' is not a duration");
+	vm_err_clear(&err);
+	unlink("etc/vmctl.yaml");
+	assert_int_equal(mkdir("root/vmctl.yaml", 0700), 0);
+	assert_int_equal(vm_config_load_from("etc/vmctl.yaml", "root", &config, &err), -1);
+	rmdir("root/vmctl.yaml");
+	assert_int_equal(err.code, VM_ERR_USAGE);
+	assert_string_equal(err.message, "settings: root/vmctl.yaml is a directory, not a file");
+	assert_int_equal(config.max_running, 42);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	        cmocka_unit_test(a_duration_is_seconds_or_has_a_unit),
+	        cmocka_unit_test(what_is_no_duration_is_refused),
+	        cmocka_unit_test(every_key_is_read),
+	        cmocka_unit_test(a_file_with_all_commented_out_changes_nothing),
+	        cmocka_unit_test(a_later_text_changes_only_the_keys_it_has),
+	        cmocka_unit_test(mistakes_are_refused_and_change_nothing),
+	        cmocka_unit_test_setup_teardown(without_a_file_the_defaults_hold, enter_scratch,
+	                                        leave_scratch),
+	        cmocka_unit_test_setup_teardown(the_data_root_wins_over_the_system_key_by_key,
+	                                        enter_scratch, leave_scratch),
+	        cmocka_unit_test_setup_teardown(the_environment_names_the_only_file, enter_scratch,
+	                                        leave_scratch),
+	        cmocka_unit_test_setup_teardown(a_file_that_is_there_but_cannot_be_used_is_an_error,
+	                                        enter_scratch, leave_scratch),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
