@@ -135,7 +135,7 @@ TIDY_GUEST_CFLAGS := -std=c17 -ffreestanding -mno-mmx -mno-sse -mno-sse2
 # Its words only when there is something to say; "N warnings generated" counts system headers.
 define TIDY_ONE
 	@mkdir -p $(@D)
-	@cc -MM -MP -MT $@ -MF $@.d $(1) $<
+	@$(CC) -MM -MP -MT $@ -MF $@.d $(1) $<
 	@$(TIDY) --quiet $< -- $(1) >$@.log 2>&1 || { cat $@.log; exit 1; }
 	@touch $@
 endef

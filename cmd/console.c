@@ -58,6 +58,7 @@ static int option(void *ctx, int key, const char *value, struct vm_err *err)
 
 /* A connection between the terminal and an instance. */
 struct session {
+	struct cli *cli;
 	const struct console_options *options;
 	struct cli_terminal terminal;
 	int log_fd, watch_fd, input_fd, vmm_fd;
@@ -76,18 +77,19 @@ static void close_session(struct session *session)
 	vm_cleanup_close(&session->vmm_fd);
 }
 
-static int connect_session(struct cli *cli, const struct vm_instance *instance,
-                           struct session *session, struct vm_err *err)
+static int connect_session(struct session *session, const struct vm_instance *instance,
+                           struct vm_err *err)
 {
+	struct vm_root *root = &session->cli->root;
 	char path[64];
 
-	session->vmm_fd = vm_console_vmm(&cli->root, instance, err);
+	session->vmm_fd = vm_console_vmm(root, instance, err);
 	if (session->vmm_fd < 0)
 		return -1;
-	session->input_fd = vm_console_input(&cli->root, instance, err);
+	session->input_fd = vm_console_input(root, instance, err);
 	if (session->input_fd < 0)
 		return -1;
-	session->log_fd = vm_log_open(&cli->root, instance->id, VM_LOG_CONSOLE, err);
+	session->log_fd = vm_log_open(root, instance->id, VM_LOG_CONSOLE, err);
 	if (session->log_fd < 0)
 		return -1;
 	/* A guest that does not read its serial port must not block us: we still want the escape
@@ -111,11 +113,11 @@ static int copy_output(struct session *session, struct vm_err *err)
 	ssize_t len;
 
 	while ((len = read(session->log_fd, data, sizeof(data))) > 0)
-		if (fwrite(data, 1, (size_t)len, stdout) != (size_t)len)
+		if (!cli_write(session->cli, data, (size_t)len))
 			session->lost = true;
 	if (len < 0 && errno != EINTR)
 		return vm_err_sys(err, "cannot read the console's output");
-	if (fflush(stdout) != 0)
+	if (!cli_flush(session->cli))
 		session->lost = true;
 	return 0;
 }
@@ -170,7 +172,7 @@ static void give_input(struct session *session)
 	memmove(session->pending, session->pending + len, session->pending_len);
 }
 
-enum { POLL_VMM, POLL_SIGNAL, POLL_WATCH, POLL_STDIN, POLL_INPUT, POLL_COUNT };
+enum { POLL_VMM, POLL_SIGNAL, POLL_WATCH, POLL_STDIN, POLL_INPUT, POLL_STDOUT, POLL_COUNT };
 
 static int wait_for_something(const struct session *session, struct pollfd fds[POLL_COUNT],
                               struct vm_err *err)
@@ -184,6 +186,8 @@ static int wait_for_something(const struct session *session, struct pollfd fds[P
 	fds[POLL_STDIN] = (struct pollfd){.fd = wants_input ? STDIN_FILENO : -1, .events = POLLIN};
 	fds[POLL_INPUT] = (struct pollfd){.fd = session->pending_len > 0 ? session->input_fd : -1,
 	                                  .events = POLLOUT};
+	fds[POLL_STDOUT] =
+	        (struct pollfd){.fd = STDOUT_FILENO}; /* tells when a pipe has no reader */
 	if (poll(fds, POLL_COUNT, session->watch_fd >= 0 ? NET_MS : LOOK_MS) < 0 && errno != EINTR)
 		return vm_err_sys(err, "cannot wait for the console");
 	return 0;
@@ -204,6 +208,8 @@ static int serve_once(struct session *session, bool *ret_ended, struct vm_err *e
 			;
 	if (copy_output(session, err) < 0)
 		return -1;
+	if ((fds[POLL_STDOUT].revents & POLLERR) != 0)
+		session->lost = true;
 	if (fds[POLL_STDIN].revents != 0 && take_input(session, err) < 0)
 		return -1;
 	give_input(session);
@@ -257,7 +263,7 @@ static int run(struct cli *cli, struct vm_err *err)
 	if (cli_open(cli, VM_ROOT_READ, err) < 0 ||
 	    vm_store_find(cli->root.store, cli->operands[0], &instance, err) < 0 ||
 	    vm_observe(&cli->root, &instance, err) < 0 ||
-	    connect_session(cli, &instance, &session, err) < 0 ||
+	    connect_session(&session, &instance, err) < 0 ||
 	    cli_terminal_enter(&session.terminal, err) < 0)
 		return -1;
 	say_connected(&session, instance.name);

@@ -171,6 +171,7 @@ static int run(struct cli *cli, struct vm_err *err)
 	if (build_spec(cli, &spec, err) < 0 || cli_open(cli, VM_ROOT_CHANGE, err) < 0 ||
 	    vm_create(&cli->op, &spec, options->start, &instance, err) < 0)
 		return -1;
+	cli_say_took(cli, instance.name);
 	return cli_print_instance(cli, &instance, err);
 }
 

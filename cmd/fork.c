@@ -96,6 +96,7 @@ static int run(struct cli *cli, struct vm_err *err)
 	if (take_operands(cli, request, err) < 0 || cli_open(cli, VM_ROOT_CHANGE, err) < 0 ||
 	    vm_fork(&cli->op, request, &results, &count, err) < 0)
 		return -1;
+	cli_say_took(cli, request->source);
 	rc = print_results(cli, results, count, err);
 	vm_fork_results_free(results, count);
 	return rc;

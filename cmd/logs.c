@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
-#include <stdio.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -82,47 +80,42 @@ static int seek_tail(int fd, int64_t lines, struct vm_err *err)
 	return 0;
 }
 
-/* Copies what there is now. 0, or -1; *ret_lost says that nobody takes the output any more. */
-static int copy_out(int fd, bool *ret_lost, struct vm_err *err)
+/* Copies what there is now: 1, 0 when the output cannot be written, or -1. */
+static int copy_out(struct cli *cli, int fd, struct vm_err *err)
 {
 	char data[CHUNK];
 	ssize_t len;
 
 	while ((len = read(fd, data, sizeof(data))) != 0) {
-		if (len < 0 && errno == EINTR) {
-			if (vm_interrupt_signal() != 0)
-				return 0;
+		if (len < 0 && errno == EINTR && vm_interrupt_signal() == 0)
 			continue;
-		}
+		if (len < 0 && errno == EINTR)
+			break;
 		if (len < 0)
 			return vm_err_sys(err, "cannot read the log");
-		if (fwrite(data, 1, (size_t)len, stdout) != (size_t)len)
-			*ret_lost = true;
+		if (!cli_write(cli, data, (size_t)len))
+			return 0;
 	}
-	if (fflush(stdout) != 0)
-		*ret_lost = true;
-	return 0;
+	return cli_flush(cli);
 }
 
 static int follow(struct cli *cli, const struct vm_instance *instance, enum vm_log which, int fd,
                   struct vm_err *err)
 {
-	bool lost = false;
-	int more = 1;
+	for (int more = 1;;) {
+		int rc = copy_out(cli, fd, err);
 
-	for (;;) {
-		if (copy_out(fd, &lost, err) < 0)
-			return -1;
 		/* The round after the hypervisor's end printed the rest. */
-		if (lost || more == 0 || vm_interrupt_signal() != 0)
-			return 0;
-		more = vm_log_wait(&cli->root, instance->id, which, lseek(fd, 0, SEEK_CUR), -1, err);
-		if (more < 0 && vm_interrupt_signal() != 0) {
+		if (rc <= 0 || more == 0 || vm_interrupt_signal() != 0)
+			return rc;
+		more = vm_log_wait(&cli->root, instance->id, which, lseek(fd, 0, SEEK_CUR), -1,
+		                   err);
+		if (more < 0 && vm_interrupt_signal() == 0)
+			return -1;
+		if (more < 0) {
 			vm_err_clear(err); /* ^C is how one ends this */
 			return 0;
 		}
-		if (more < 0)
-			return -1;
 	}
 }
 
@@ -132,7 +125,6 @@ static int run(struct cli *cli, struct vm_err *err)
 	enum vm_log which = options->vmm ? VM_LOG_VMM : VM_LOG_CONSOLE;
 	VM_AUTO(vm_instance_free) struct vm_instance instance = {0};
 	VM_AUTO_CLOSE int fd = -1;
-	bool lost = false;
 
 	if (cli_open(cli, VM_ROOT_READ, err) < 0 ||
 	    vm_store_find(cli->root.store, cli->operands[0], &instance, err) < 0)
@@ -140,7 +132,9 @@ static int run(struct cli *cli, struct vm_err *err)
 	fd = vm_log_open(&cli->root, instance.id, which, err);
 	if (fd < 0 || (options->tail >= 0 && seek_tail(fd, options->tail, err) < 0))
 		return -1;
-	return options->follow ? follow(cli, &instance, which, fd, err) : copy_out(fd, &lost, err);
+	if (options->follow)
+		return follow(cli, &instance, which, fd, err) < 0 ? -1 : 0;
+	return copy_out(cli, fd, err) < 0 ? -1 : 0;
 }
 
 static const struct cli_verb verb = {

@@ -39,8 +39,13 @@ static int wait_one(struct cli *cli, const char *selector, int64_t timeout_ms, s
 	const struct wait_options *options = cli->options;
 	VM_AUTO(vm_instance_free) struct vm_instance instance = {0};
 
-	if (vm_wait(cli_begin(cli), selector, options->states, timeout_ms, &instance, err) < 0)
-		return -1;
+	if (vm_wait(cli_begin(cli), selector, options->states, timeout_ms, &instance, err) < 0) {
+		/* Gone is gone, also when it was so before we looked. */
+		if (!options->gone || err->code != VM_ERR_NOT_FOUND)
+			return -1;
+		vm_err_clear(err);
+		return 0;
+	}
 	return options->gone ? 0 : cli_print_instance(cli, &instance, err);
 }
 

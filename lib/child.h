@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * An instance that is being made, by create or fork: reserved in the store under its own lock, then
- * published or dropped. A `creating` row whose lock is free belongs to a dead maker; whoever wants its
- * name takes it over.
+ * published or dropped. A `creating` row whose lock is free belongs to a dead maker; whoever wants
+ * its name takes it over.
  */
 #ifndef VM_CHILD_H
 #define VM_CHILD_H
@@ -11,28 +11,29 @@
 
 struct vm_child {
 	struct vm_instance row;
-	struct vm_lock lock; /* rank CHILD, exclusive, from before the row exists until it is published */
+	struct vm_lock
+	        lock; /* rank CHILD, exclusive, from before the row exists until it is published */
 	int dir_fd;
 	struct vm_machine machine;
-	bool reserved;       /* the row exists */
-	struct vm_err err;   /* why this one failed */
+	bool reserved;     /* the row exists */
+	struct vm_err err; /* why this one failed */
 };
 
 /* Fills a row's id and names its lock; the other fields of the row are the caller's. */
 void vm_child_init(struct vm_child *child);
 
 /*
- * Locks and reserves all, or none. `rows` need name, hypervisor, vcpus, memory_bytes, spec, occupies and
- * the parent's id and name set. Errors: already_exists, busy, insufficient_resources, system.
+ * Locks and reserves all, or none. `rows` need name, hypervisor, vcpus, memory_bytes, spec,
+ * occupies and the parent's id and name set. Errors: already_exists, busy, insufficient_resources,
+ * system.
  */
 int vm_child_reserve(struct vm_op *op, struct vm_child *children, size_t count, bool needs_cid,
-		     struct vm_err *err);
+                     struct vm_err *err);
 /* Makes guests/<id>/ and opens it. */
 int vm_child_make_dir(struct vm_op *op, struct vm_child *child, struct vm_err *err);
 /* Commits the states of all children that have no err, in one transaction. */
-int vm_child_publish(struct vm_op *op, struct vm_child *children, size_t count,
-		     enum vm_state state, const char *version, const char *relocation,
-		     struct vm_err *err);
+int vm_child_publish(struct vm_op *op, struct vm_child *children, size_t count, enum vm_state state,
+                     const char *version, const char *relocation, struct vm_err *err);
 /* Undoes all of a child: VMM, directory, row, locks. For undo paths: reports by a warning. */
 void vm_child_drop(struct vm_op *op, struct vm_child *child, enum vm_code code);
 /* Lets go of a child: closes what is open, releases its lock. Row and files stay. */

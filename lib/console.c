@@ -32,7 +32,7 @@ int vm_log_open(struct vm_root *root, const char *id, enum vm_log which, struct 
 }
 
 int vm_log_wait(struct vm_root *root, const char *id, enum vm_log which, int64_t seen_bytes,
-		int64_t timeout_ms, struct vm_err *err)
+                int64_t timeout_ms, struct vm_err *err)
 {
 	VM_AUTO_CLOSE int watch = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
 	VM_AUTO_FREE char *path = vm_strf(err, "%s/guests/%s/%s", root->path, id, log_file(which));
@@ -65,7 +65,7 @@ static int need_running(const struct vm_instance *instance, struct vm_err *err)
 	if (instance->state == VM_STATE_RUNNING || instance->state == VM_STATE_PAUSED)
 		return 0;
 	return vm_err_set(err, VM_ERR_INVALID_STATE, "%s is %s: it has no console", instance->name,
-			  vm_state_name(instance->state));
+	                  vm_state_name(instance->state));
 }
 
 int vm_console_input(struct vm_root *root, const struct vm_instance *instance, struct vm_err *err)
@@ -78,10 +78,12 @@ int vm_console_input(struct vm_root *root, const struct vm_instance *instance, s
 	dir_fd = vm_fs_open_dir(root->guests_fd, instance->id, err);
 	if (dir_fd < 0)
 		return -1;
-	/* O_NONBLOCK: without a VMM at the other end this fails with ENXIO instead of waiting for one. */
+	/* O_NONBLOCK: without a VMM at the other end this fails with ENXIO instead of waiting for
+	 * one. */
 	fd = openat(dir_fd, VM_CONSOLE_IN, O_WRONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0 && errno == ENXIO)
-		return vm_err_set(err, VM_ERR_INVALID_STATE, "%s: its VMM has ended", instance->name);
+		return vm_err_set(err, VM_ERR_INVALID_STATE, "%s: its VMM has ended",
+		                  instance->name);
 	return fd < 0 ? vm_err_sys(err, "opening the console of %s", instance->name) : fd;
 }
 
@@ -94,6 +96,7 @@ int vm_console_vmm(struct vm_root *root, const struct vm_instance *instance, str
 		return -1;
 	alive = vm_vmm_open(root, instance->id, &vmm, err);
 	if (alive == 0)
-		return vm_err_set(err, VM_ERR_INVALID_STATE, "%s: its VMM has ended", instance->name);
+		return vm_err_set(err, VM_ERR_INVALID_STATE, "%s: its VMM has ended",
+		                  instance->name);
 	return alive < 0 ? -1 : vmm.pid_fd;
 }

@@ -12,7 +12,8 @@
 #include "fs.h"
 #include "util.h"
 
-/* The files a spec names, opened before anything is changed: what is checked is what gets copied. */
+/* The files a spec names, opened before anything is changed: what is checked is what gets copied.
+ */
 struct sources {
 	int kernel_fd, initrd_fd;
 	int disk_fds[VM_DISKS_MAX];
@@ -28,7 +29,7 @@ static void close_sources(struct sources *sources)
 }
 
 static int open_source(const char *path, const char *field, int *ret_fd, struct stat *ret_st,
-		       struct vm_err *err)
+                       struct vm_err *err)
 {
 	/* O_NONBLOCK: a FIFO given by mistake must not hang us. */
 	VM_AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
@@ -68,9 +69,10 @@ static int open_sources(struct vm_spec *spec, struct sources *sources, struct vm
 		if (open_source(spec->disks[i].path, field, &sources->disk_fds[i], &st, err) < 0)
 			return -1;
 		if (st.st_size % 512 != 0)
-			return vm_err_set(err, VM_ERR_USAGE,
-					  "%s: %s has %jd bytes, not a multiple of 512 (a raw image does)",
-					  field, spec->disks[i].path, (intmax_t)st.st_size);
+			return vm_err_set(
+			        err, VM_ERR_USAGE,
+			        "%s: %s has %jd bytes, not a multiple of 512 (a raw image does)",
+			        field, spec->disks[i].path, (intmax_t)st.st_size);
 		spec->disks[i].size_bytes = (uint64_t)st.st_size;
 		sources->bytes += (uint64_t)st.st_blocks * 512;
 	}
@@ -80,7 +82,7 @@ static int open_sources(struct vm_spec *spec, struct sources *sources, struct vm
 static int make_blank(int dir_fd, const char *file, uint64_t size_bytes, struct vm_err *err)
 {
 	VM_AUTO_CLOSE int fd =
-		openat(dir_fd, file, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	        openat(dir_fd, file, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 
 	if (fd < 0 || ftruncate(fd, (off_t)size_bytes) < 0)
 		return vm_err_sys(err, "making %s", file);
@@ -101,7 +103,7 @@ static int make_disk(int dir_fd, const struct vm_disk *disk, int from_fd, struct
 }
 
 static int fill(int dir_fd, const struct vm_spec *spec, const struct sources *sources,
-		struct vm_err *err)
+                struct vm_err *err)
 {
 	enum vm_copy how;
 
@@ -120,7 +122,7 @@ static int fill(int dir_fd, const struct vm_spec *spec, const struct sources *so
 }
 
 static int fill_row(const struct vm_spec *spec, const struct vm_driver *driver,
-		    struct vm_instance *row, struct vm_err *err)
+                    struct vm_instance *row, struct vm_err *err)
 {
 	char id[VM_ID_LEN + 1];
 	json_t *json = vm_spec_to_json(spec);
@@ -143,11 +145,11 @@ static int fill_row(const struct vm_spec *spec, const struct vm_driver *driver,
 }
 
 /*
- * Reserve, fill, publish. A kill in between leaves a `creating` row whose lock is free: whoever wants
- * the name next, or doctor, removes it.
+ * Reserve, fill, publish. A kill in between leaves a `creating` row whose lock is free: whoever
+ * wants the name next, or doctor, removes it.
  */
 static int make(struct vm_op *op, const struct vm_spec *spec, const struct vm_driver *driver,
-		const struct sources *sources, struct vm_child *child, struct vm_err *err)
+                const struct sources *sources, struct vm_child *child, struct vm_err *err)
 {
 	if (fill_row(spec, driver, &child->row, err) < 0 ||
 	    vm_op_check_disk(op, sources->bytes, err) < 0 ||
@@ -159,7 +161,7 @@ static int make(struct vm_op *op, const struct vm_spec *spec, const struct vm_dr
 }
 
 static int create(struct vm_op *op, struct vm_spec *spec, char ret_id[VM_ID_LEN + 1],
-		  struct vm_err *err)
+                  struct vm_err *err)
 {
 	struct sources sources = {.kernel_fd = -1, .initrd_fd = -1};
 	const struct vm_driver *driver;
@@ -186,7 +188,7 @@ static int create(struct vm_op *op, struct vm_spec *spec, char ret_id[VM_ID_LEN 
 }
 
 int vm_create(struct vm_op *op, const struct vm_spec *spec, bool start, struct vm_instance *ret,
-	      struct vm_err *err)
+              struct vm_err *err)
 {
 	struct vm_spec copy;
 	char id[VM_ID_LEN + 1];

@@ -22,7 +22,7 @@
 enum { FILES_WANTED = 1024 };
 
 struct vm_finding *vm_findings_add(struct vm_findings *findings, enum vm_finding_level level,
-				   const char *check, const char *fmt, ...)
+                                   const char *check, const char *fmt, ...)
 {
 	struct vm_finding *finding;
 	va_list ap;
@@ -61,15 +61,16 @@ static void check_kvm(struct vm_findings *findings)
 
 	if (fd < 0) {
 		vm_findings_hint(vm_findings_add(findings, VM_FINDING_ERROR, "kvm", "/dev/kvm: %s",
-						 strerror(errno)),
-				 errno == EACCES ? "add yourself to the group 'kvm'"
-						 : "load the kvm module, enable virtualization in the "
-						   "firmware, or nested virtualization on the host");
+		                                 strerror(errno)),
+		                 errno == EACCES
+		                         ? "add yourself to the group 'kvm'"
+		                         : "load the kvm module, enable virtualization in the "
+		                           "firmware, or nested virtualization on the host");
 		return;
 	}
 	version = ioctl(fd, KVM_GET_API_VERSION, 0);
-	vm_findings_add(findings, version == KVM_API_VERSION ? VM_FINDING_OK : VM_FINDING_ERROR, "kvm",
-			"/dev/kvm answers, API version %d", version);
+	vm_findings_add(findings, version == KVM_API_VERSION ? VM_FINDING_OK : VM_FINDING_ERROR,
+	                "kvm", "/dev/kvm answers, API version %d", version);
 }
 
 static void check_drivers(struct vm_op *op, struct vm_findings *findings)
@@ -79,12 +80,13 @@ static void check_drivers(struct vm_op *op, struct vm_findings *findings)
 		struct vm_err err = {0};
 
 		if (vm_drivers[i]->probe(op->root, &info, &err) == 0)
-			vm_findings_add(findings, VM_FINDING_OK, vm_drivers[i]->name, "%.400s, version %s",
-					info.path, info.version);
+			vm_findings_add(findings, VM_FINDING_OK, vm_drivers[i]->name,
+			                "%.400s, version %s", info.path, info.version);
 		else
 			vm_findings_hint(vm_findings_add(findings, VM_FINDING_ERROR,
-							 vm_drivers[i]->name, "%.500s", err.message),
-					 err.hint);
+			                                 vm_drivers[i]->name, "%.500s",
+			                                 err.message),
+			                 err.hint);
 	}
 }
 
@@ -95,15 +97,15 @@ static void check_root(struct vm_op *op, struct vm_findings *findings)
 	bool reflink;
 
 	if (op->root->missing) {
-		vm_findings_add(findings, VM_FINDING_OK, "root", "%s does not exist yet: nothing is in it",
-				op->root->path);
+		vm_findings_add(findings, VM_FINDING_OK, "root",
+		                "%s does not exist yet: nothing is in it", op->root->path);
 		return;
 	}
 	if (fstat(op->root->fd, &st) == 0 && (st.st_mode & 077) != 0)
 		vm_findings_hint(vm_findings_add(findings, VM_FINDING_WARNING, "root",
-						 "%s has mode %04o: others can read guest memory",
-						 op->root->path, st.st_mode & 07777),
-				 "chmod 0700 it");
+		                                 "%s has mode %04o: others can read guest memory",
+		                                 op->root->path, st.st_mode & 07777),
+		                 "chmod 0700 it");
 	else
 		vm_findings_add(findings, VM_FINDING_OK, "root", "%s", op->root->path);
 	if (vm_fs_reflink_supported(op->root->guests_fd, &reflink, &err) < 0)
@@ -111,15 +113,16 @@ static void check_root(struct vm_op *op, struct vm_findings *findings)
 	else if (reflink)
 		vm_findings_add(findings, VM_FINDING_OK, "reflink", "disks are cloned in O(1)");
 	else
-		vm_findings_hint(vm_findings_add(findings, VM_FINDING_WARNING, "reflink",
-						 "the filesystem shares no extents: a fork copies all data "
-						 "of its disks"),
-				 "put the data root on xfs (reflink=1) or btrfs");
+		vm_findings_hint(
+		        vm_findings_add(findings, VM_FINDING_WARNING, "reflink",
+		                        "the filesystem shares no extents: a fork copies all data "
+		                        "of its disks"),
+		        "put the data root on xfs (reflink=1) or btrfs");
 	vm_err_clear(&err);
 	if (vm_op_check_disk(op, 0, &err) < 0)
-		vm_findings_hint(vm_findings_add(findings, VM_FINDING_ERROR, "disk", "%.500s",
-						 err.message),
-				 err.hint);
+		vm_findings_hint(
+		        vm_findings_add(findings, VM_FINDING_ERROR, "disk", "%.500s", err.message),
+		        err.hint);
 }
 
 static void check_shm(struct vm_findings *findings)
@@ -128,11 +131,12 @@ static void check_shm(struct vm_findings *findings)
 
 	if (access("/dev/shm", R_OK | W_OK | X_OK) == 0 && statvfs("/dev/shm", &st) == 0 &&
 	    st.f_bavail > 0)
-		vm_findings_add(findings, VM_FINDING_OK, "shm", "/dev/shm holds the restore slots' semaphores");
+		vm_findings_add(findings, VM_FINDING_OK, "shm",
+		                "/dev/shm holds the restore slots' semaphores");
 	else
 		vm_findings_hint(vm_findings_add(findings, VM_FINDING_ERROR, "shm",
-						 "/dev/shm is missing, full or not writable"),
-				 "mount a tmpfs there");
+		                                 "/dev/shm is missing, full or not writable"),
+		                 "mount a tmpfs there");
 }
 
 static void check_slots(struct vm_op *op, struct vm_findings *findings)
@@ -144,7 +148,7 @@ static void check_slots(struct vm_op *op, struct vm_findings *findings)
 
 		if (vm_slot_status(&pool, &status, &err) == 0)
 			vm_findings_add(findings, VM_FINDING_OK, "slots", "%s: %u of %u in use",
-					vm_drivers[i]->name, status.held, status.total);
+			                vm_drivers[i]->name, status.held, status.total);
 		else
 			vm_findings_add(findings, VM_FINDING_ERROR, "slots", "%.500s", err.message);
 	}
@@ -158,13 +162,13 @@ static void check_limits(struct vm_op *op, struct vm_findings *findings)
 
 	if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < FILES_WANTED)
 		vm_findings_hint(vm_findings_add(findings, VM_FINDING_WARNING, "limits",
-						 "only %ju open files are allowed",
-						 (uintmax_t)files.rlim_cur),
-				 "raise it: ulimit -n 4096");
+		                                 "only %ju open files are allowed",
+		                                 (uintmax_t)files.rlim_cur),
+		                 "raise it: ulimit -n 4096");
 	vm_findings_add(findings, VM_FINDING_OK, "limits",
-			"max_running %u, memory_overcommit %.2f (0: no limit), min_free_disk %s",
-			config->max_running, config->memory_overcommit,
-			vm_size_format(config->min_free_disk_bytes, reserve, sizeof(reserve)));
+	                "max_running %u, memory_overcommit %.2f (0: no limit), min_free_disk %s",
+	                config->max_running, config->memory_overcommit,
+	                vm_size_format(config->min_free_disk_bytes, reserve, sizeof(reserve)));
 }
 
 int vm_doctor(struct vm_op *op, struct vm_finding **ret, size_t *ret_count, struct vm_err *err)
@@ -181,7 +185,8 @@ int vm_doctor(struct vm_op *op, struct vm_finding **ret, size_t *ret_count, stru
 	if (!op->root->missing)
 		rc = vm_doctor_leftovers(op, &findings, err);
 	if (rc == 0 && findings.lost)
-		rc = vm_err_set(err, VM_ERR_INSUFFICIENT_RESOURCES, "out of memory for the findings");
+		rc = vm_err_set(err, VM_ERR_INSUFFICIENT_RESOURCES,
+		                "out of memory for the findings");
 	if (rc < 0) {
 		free(findings.list);
 		return -1;

@@ -13,8 +13,8 @@ struct vm_findings {
 
 /* Adds a finding and gives its hint buffer's owner back, or NULL when memory ran out. */
 struct vm_finding *vm_findings_add(struct vm_findings *findings, enum vm_finding_level level,
-				   const char *check, const char *fmt, ...)
-	__attribute__((format(printf, 4, 5)));
+                                   const char *check, const char *fmt, ...)
+        __attribute__((format(printf, 4, 5)));
 void vm_findings_hint(struct vm_finding *finding, const char *hint);
 
 /* What killed verbs and dead VMMs have left. Changes nothing. */

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What killed verbs and dead VMMs have left behind. Nothing is locked for longer than an instant, so
- * each rule must hold against verbs that run meanwhile: directories are listed before rows (a row is
- * made before its directory and deleted after it), and what somebody holds the lock of is not judged.
+ * What killed verbs and dead VMMs have left behind. Nothing is locked for longer than an instant,
+ * so each rule must hold against verbs that run meanwhile: directories are listed before rows (a
+ * row is made before its directory and deleted after it), and what somebody holds the lock of is
+ * not judged.
  */
 #include <dirent.h>
 #include <stdlib.h>
@@ -90,14 +91,15 @@ static bool in_use(const struct vm_root *root, const char *id)
 }
 
 static void leftover(struct vm_findings *findings, const char *hint, const char *what,
-		     const char *id)
+                     const char *id)
 {
-	vm_findings_hint(vm_findings_add(findings, VM_FINDING_LEFTOVER, "leftovers", "%s %s", what, id),
-			 hint);
+	vm_findings_hint(
+	        vm_findings_add(findings, VM_FINDING_LEFTOVER, "leftovers", "%s %s", what, id),
+	        hint);
 }
 
 static int check_directory(struct vm_op *op, int dir_fd, const char *suffix, const char *what,
-			   struct vm_findings *findings, struct vm_err *err)
+                           struct vm_findings *findings, struct vm_err *err)
 {
 	struct names names = {0};
 	int rc = list_ids(dir_fd, suffix, &names, err);
@@ -114,20 +116,20 @@ static int check_directory(struct vm_op *op, int dir_fd, const char *suffix, con
 }
 
 static int check_row(struct vm_op *op, const struct vm_instance *row, struct vm_findings *findings,
-		     struct vm_err *err)
+                     struct vm_err *err)
 {
 	bool wants_vmm = row->state == VM_STATE_RUNNING || row->state == VM_STATE_PAUSED;
 	int alive;
 
 	if (row->state == VM_STATE_CREATING) {
 		leftover(findings, "whoever asks for that name next removes it",
-			 "a dead maker's half-made instance", row->name);
+		         "a dead maker's half-made instance", row->name);
 		return 0;
 	}
 	if (row->intent.verb[0]) {
 		vm_findings_hint(vm_findings_add(findings, VM_FINDING_LEFTOVER, "leftovers",
-						 "a killed %s of %s", row->intent.verb, row->name),
-				 NEXT_VERB);
+		                                 "a killed %s of %s", row->intent.verb, row->name),
+		                 NEXT_VERB);
 		return 0;
 	}
 	alive = vm_vmm_alive(op->root, row->id, err);
@@ -153,7 +155,8 @@ static int check_rows(struct vm_op *op, struct vm_findings *findings, struct vm_
 		struct vm_instance now;
 		struct vm_err gone = {0};
 
-		/* The list may be old by now: judge each row as it is after its lock was seen free. */
+		/* The list may be old by now: judge each row as it is after its lock was seen free.
+		 */
 		if (in_use(root, rows[i].id) ||
 		    vm_store_get(root->store, rows[i].id, &now, &gone) < 0)
 			continue;

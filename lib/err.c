@@ -8,21 +8,21 @@
 #include <string.h>
 
 static const char *const code_names[VM_CODE_COUNT] = {
-	[VM_OK] = "ok",
-	[VM_ERR_SYSTEM] = "system",
-	[VM_ERR_USAGE] = "usage",
-	[VM_ERR_NOT_FOUND] = "not_found",
-	[VM_ERR_ALREADY_EXISTS] = "already_exists",
-	[VM_ERR_BUSY] = "busy",
-	[VM_ERR_INVALID_STATE] = "invalid_state",
-	[VM_ERR_INSUFFICIENT_RESOURCES] = "insufficient_resources",
-	[VM_ERR_UNSUPPORTED] = "unsupported",
-	[VM_ERR_HYPERVISOR] = "hypervisor",
-	[VM_ERR_CORRUPT] = "corrupt",
-	[VM_ERR_INCOMPATIBLE] = "incompatible",
-	[VM_ERR_TIMEOUT] = "timeout",
-	[VM_ERR_NEEDS_REPAIR] = "needs_repair",
-	[VM_ERR_AMBIGUOUS] = "ambiguous",
+        [VM_OK] = "ok",
+        [VM_ERR_SYSTEM] = "system",
+        [VM_ERR_USAGE] = "usage",
+        [VM_ERR_NOT_FOUND] = "not_found",
+        [VM_ERR_ALREADY_EXISTS] = "already_exists",
+        [VM_ERR_BUSY] = "busy",
+        [VM_ERR_INVALID_STATE] = "invalid_state",
+        [VM_ERR_INSUFFICIENT_RESOURCES] = "insufficient_resources",
+        [VM_ERR_UNSUPPORTED] = "unsupported",
+        [VM_ERR_HYPERVISOR] = "hypervisor",
+        [VM_ERR_CORRUPT] = "corrupt",
+        [VM_ERR_INCOMPATIBLE] = "incompatible",
+        [VM_ERR_TIMEOUT] = "timeout",
+        [VM_ERR_NEEDS_REPAIR] = "needs_repair",
+        [VM_ERR_AMBIGUOUS] = "ambiguous",
 };
 
 const char *vm_code_name(enum vm_code code)
@@ -77,7 +77,7 @@ int vm_err_sys(struct vm_err *err, const char *fmt, ...)
 	va_end(ap);
 	used = strlen(err->message);
 	snprintf(err->message + used, sizeof(err->message) - used, ": %s",
-		 strerror_r(saved, reason, sizeof(reason)));
+	         strerror_r(saved, reason, sizeof(reason)));
 	errno = saved;
 	return -1;
 }

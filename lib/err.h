@@ -38,11 +38,11 @@ struct vm_err {
 
 /* Each of these returns -1, so that a failure is one `return`. */
 int vm_err_set(struct vm_err *err, enum vm_code code, const char *fmt, ...)
-	__attribute__((format(printf, 3, 4)));
+        __attribute__((format(printf, 3, 4)));
 /*
- * Like vm_err_set with the code and text that errno stands for, appended as ": strerror". Exhaustion
- * (ENOSPC, EDQUOT, EMFILE, ENFILE, ENOMEM, EAGAIN from fork) is insufficient_resources, all else is
- * system.
+ * Like vm_err_set with the code and text that errno stands for, appended as ": strerror".
+ * Exhaustion (ENOSPC, EDQUOT, EMFILE, ENFILE, ENOMEM, EAGAIN from fork) is insufficient_resources,
+ * all else is system.
  */
 int vm_err_sys(struct vm_err *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* Puts "fmt: " in front of the pending error's message. */

@@ -3,11 +3,10 @@
  * fork: new instances from a source, top to bottom. docs/architecture.md has the picture.
  *
  * What a kill leaves after each step, and who repairs it:
- *   reserved   `creating` rows whose locks are free: taken over by whoever wants the name, or doctor
- *   prepared   the same, with directories; of a running source also its intent: whoever locks the
- *              source next resumes it
- *   launched   the same, with VMMs that hold the liveness locks: ended by the takeover
- *   published  nothing
+ *   reserved   `creating` rows whose locks are free: taken over by whoever wants the name, or
+ * doctor prepared   the same, with directories; of a running source also its intent: whoever locks
+ * the source next resumes it launched   the same, with VMMs that hold the liveness locks: ended by
+ * the takeover published  nothing
  */
 #include <stdlib.h>
 #include <string.h>
@@ -31,23 +30,27 @@ static int check_request(const struct vm_fork_request *request, struct vm_err *e
 	const char *at = request->name ? strstr(request->name, "{}") : NULL;
 
 	if (request->count < 1 || request->count > VM_FORKS_MAX)
-		return vm_err_set(err, VM_ERR_USAGE, "count: %u is out of range (1 to %d)", request->count,
-				  VM_FORKS_MAX);
+		return vm_err_set(err, VM_ERR_USAGE, "count: %u is out of range (1 to %d)",
+		                  request->count, VM_FORKS_MAX);
 	if (request->has_target && request->target != VM_STATE_STOPPED &&
 	    request->target != VM_STATE_STANDBY && request->target != VM_STATE_RUNNING)
-		return vm_err_set(err, VM_ERR_USAGE, "a fork can be stopped, standby or running, not %s",
-				  vm_state_name(request->target));
+		return vm_err_set(err, VM_ERR_USAGE,
+		                  "a fork can be stopped, standby or running, not %s",
+		                  vm_state_name(request->target));
 	if (at && strstr(at + 2, "{}"))
-		return vm_err_set(err, VM_ERR_USAGE, "name '%s' has more than one {}", request->name);
+		return vm_err_set(err, VM_ERR_USAGE, "name '%s' has more than one {}",
+		                  request->name);
 	if (request->name && !at && request->count > 1) {
 		vm_err_set(err, VM_ERR_USAGE, "%u forks cannot all be named '%s'", request->count,
-			   request->name);
-		return vm_err_hint(err, "put {} where the number goes: --name '%s-{}'", request->name);
+		           request->name);
+		return vm_err_hint(err, "put {} where the number goes: --name '%s-{}'",
+		                   request->name);
 	}
 	return 0;
 }
 
-/* The name of fork number `index`: from the pattern, or the source's name and six random characters. */
+/* The name of fork number `index`: from the pattern, or the source's name and six random
+ * characters. */
 static int make_name(const struct vm_fork *fork, size_t index, char *ret_name, struct vm_err *err)
 {
 	const char *pattern = fork->request->name;
@@ -57,11 +60,12 @@ static int make_name(const struct vm_fork *fork, size_t index, char *ret_name, s
 	if (!pattern) {
 		if (vm_id_new(id, err) < 0)
 			return -1;
-		snprintf(name, sizeof(name), "%.*s-%.6s", VM_NAME_MAX - 7, fork->source.row.name, id);
+		snprintf(name, sizeof(name), "%.*s-%.6s", VM_NAME_MAX - 7, fork->source.row.name,
+		         id);
 	} else if (at) {
 		snprintf(name, sizeof(name), "%.*s%zu%s",
-			 (int)(at - pattern < VM_NAME_MAX ? at - pattern : VM_NAME_MAX), pattern,
-			 index + 1, at + 2);
+		         (int)(at - pattern < VM_NAME_MAX ? at - pattern : VM_NAME_MAX), pattern,
+		         index + 1, at + 2);
 	} else {
 		snprintf(name, sizeof(name), "%s", pattern);
 	}
@@ -73,11 +77,11 @@ static int make_name(const struct vm_fork *fork, size_t index, char *ret_name, s
 
 /* Whether a source in this state can be forked as asked. Decided again under the lock. */
 static int check_source(const struct vm_fork_request *request, const struct vm_instance *row,
-			enum vm_state *ret_target, struct vm_err *err)
+                        enum vm_state *ret_target, struct vm_err *err)
 {
-	enum vm_state target = request->has_target ? request->target
-			       : row->state == VM_STATE_STOPPED ? VM_STATE_STOPPED
-								: VM_STATE_RUNNING;
+	enum vm_state target = request->has_target              ? request->target
+	                       : row->state == VM_STATE_STOPPED ? VM_STATE_STOPPED
+	                                                        : VM_STATE_RUNNING;
 
 	if (row->state == VM_STATE_RUNNING && !request->from_running) {
 		vm_err_set(err, VM_ERR_INVALID_STATE, "%s is running", row->name);
@@ -85,12 +89,14 @@ static int check_source(const struct vm_fork_request *request, const struct vm_i
 	}
 	if (row->state != VM_STATE_STOPPED && row->state != VM_STATE_STANDBY &&
 	    row->state != VM_STATE_RUNNING)
-		return vm_err_set(err, VM_ERR_INVALID_STATE,
-				  "%s is %s; fork works from: stopped, standby, running with --from-running",
-				  row->name, vm_state_name(row->state));
+		return vm_err_set(
+		        err, VM_ERR_INVALID_STATE,
+		        "%s is %s; fork works from: stopped, standby, running with --from-running",
+		        row->name, vm_state_name(row->state));
 	if (row->state == VM_STATE_STOPPED && target == VM_STATE_STANDBY) {
 		vm_err_set(err, VM_ERR_INVALID_STATE,
-			   "%s is stopped: it has no memory that a standby fork could take", row->name);
+		           "%s is stopped: it has no memory that a standby fork could take",
+		           row->name);
 		return vm_err_hint(err, "use --target-state=stopped or --target-state=running");
 	}
 	*ret_target = target;
@@ -100,31 +106,29 @@ static int check_source(const struct vm_fork_request *request, const struct vm_i
 static enum vm_lock_mode lock_mode_for(const struct vm_driver *driver, enum vm_state state)
 {
 	/* A running source is paused for us alone; one at rest can be read by many at once. */
-	return driver->caps.concurrent_fork_prepare && state != VM_STATE_RUNNING ? VM_LOCK_SHARED
-										 : VM_LOCK_EXCLUSIVE;
+	return driver->caps.concurrent_fork_prepare && state != VM_STATE_RUNNING
+	               ? VM_LOCK_SHARED
+	               : VM_LOCK_EXCLUSIVE;
 }
 
 /*
  * Step 2: the source, locked. Which lock is needed depends on its state, which may change until the
- * lock is had: an exclusive lock where a shared one would do only costs time, but a shared one over a
- * source that has begun to run would let two forks pause and resume it at once. So look again, and come
- * back with the other lock if need be.
+ * lock is had: an exclusive lock where a shared one would do only costs time, but a shared one over
+ * a source that has begun to run would let two forks pause and resume it at once. So look again,
+ * and come back with the other lock if need be.
  */
 static int hold_source(struct vm_fork *fork, struct vm_err *err)
 {
-	struct vm_op *op = fork->op;
+	enum vm_lock_mode mode = VM_LOCK_EXCLUSIVE;
 	struct vm_instance row;
-	const struct vm_driver *driver = NULL;
-	enum vm_lock_mode mode;
-	int rc;
 
-	if (vm_store_find(op->root->store, fork->request->source, &row, err) < 0)
+	if (vm_store_find(fork->op->root->store, fork->request->source, &row, err) < 0)
 		return -1;
-	rc = vm_driver_find(row.hypervisor, &driver, err);
-	mode = rc == 0 ? lock_mode_for(driver, row.state) : VM_LOCK_EXCLUSIVE;
+	if (row.state != VM_STATE_RUNNING)
+		mode = VM_LOCK_SHARED;
 	vm_instance_free(&row);
-	for (int i = 0; rc == 0 && i < SOURCE_TRIES; i++) {
-		if (vm_held_take(op, fork->request->source, mode, &fork->source, err) < 0 ||
+	for (int i = 0; i < SOURCE_TRIES; i++) {
+		if (vm_held_take(fork->op, fork->request->source, mode, &fork->source, err) < 0 ||
 		    check_source(fork->request, &fork->source.row, &fork->target, err) < 0)
 			return -1;
 		if (mode == VM_LOCK_EXCLUSIVE ||
@@ -133,9 +137,8 @@ static int hold_source(struct vm_fork *fork, struct vm_err *err)
 		vm_held_release(&fork->source);
 		mode = VM_LOCK_EXCLUSIVE;
 	}
-	return rc < 0 ? -1
-		      : vm_err_set(err, VM_ERR_BUSY, "%s changes its state all the time",
-				   fork->request->source);
+	return vm_err_set(err, VM_ERR_BUSY, "%s changes its state all the time",
+	                  fork->request->source);
 }
 
 /* Everything that can be known to fail is refused before a name is taken or a guest paused. */
@@ -150,11 +153,11 @@ static int check_resources(struct vm_fork *fork, struct vm_err *err)
 	}
 	if (source->row.state == VM_STATE_STANDBY &&
 	    vm_manifest_check(source->dir_fd, &source->row, &source->spec, source->driver,
-			      &fork->binary, err) < 0)
+	                      &fork->binary, err) < 0)
 		return -1;
 	/* The forks' VMMs may be of another version than the one that runs and saves. */
 	if (saves && source->driver->check_version(source->row.hypervisor_version,
-						   fork->binary.version, err) < 0)
+	                                           fork->binary.version, err) < 0)
 		return vm_err_wrap(err, "%s", source->row.name);
 	if (vm_manifest_check_files(source->dir_fd, &source->spec, true, err) < 0)
 		return -1;
@@ -189,7 +192,8 @@ static int reserve(struct vm_fork *fork, struct vm_err *err)
 		if (!row->spec)
 			return -1;
 	}
-	return vm_child_reserve(fork->op, fork->children, fork->count, fork->source.spec.vsock, err);
+	return vm_child_reserve(fork->op, fork->children, fork->count, fork->source.spec.vsock,
+	                        err);
 }
 
 static int prepare(struct vm_fork *fork, struct vm_err *err)
@@ -199,7 +203,7 @@ static int prepare(struct vm_fork *fork, struct vm_err *err)
 			return -1;
 	}
 	return fork->source.row.state == VM_STATE_RUNNING ? vm_fork_prepare_running(fork, err)
-							  : vm_fork_prepare_frozen(fork, err);
+	                                                  : vm_fork_prepare_frozen(fork, err);
 }
 
 /* The first failure of a child, for the whole operation's error. */
@@ -232,11 +236,11 @@ static int publish(struct vm_fork *fork, struct vm_err *err)
 	if (first && (failed == fork->count || fork->request->atomic)) {
 		*err = *first;
 		return fork->count > 1 ? vm_err_wrap(err, "%zu of %zu forks failed, %s", failed,
-						     fork->count, "none was kept")
-				       : -1;
+		                                     fork->count, "none was kept")
+		                       : -1;
 	}
-	if (vm_child_publish(fork->op, fork->children, fork->count, fork->target, version, relocation,
-			     err) < 0)
+	if (vm_child_publish(fork->op, fork->children, fork->count, fork->target, version,
+	                     relocation, err) < 0)
 		return -1;
 	return failed ? 1 : 0;
 }
@@ -248,7 +252,7 @@ static int give_results(struct vm_fork *fork, struct vm_fork_result *results, st
 		results[i].err = fork->children[i].err;
 		if (results[i].err.code == VM_OK &&
 		    vm_store_get(fork->op->root->store, fork->children[i].row.id,
-				 &results[i].instance, err) < 0)
+		                 &results[i].instance, err) < 0)
 			return -1;
 	}
 	return 0;
@@ -267,7 +271,7 @@ static int run_steps(struct vm_fork *fork, struct vm_err *err)
 }
 
 int vm_fork(struct vm_op *op, const struct vm_fork_request *request,
-	    struct vm_fork_result **ret_results, size_t *ret_count, struct vm_err *err)
+            struct vm_fork_result **ret_results, size_t *ret_count, struct vm_err *err)
 {
 	struct vm_fork fork = {.op = op, .request = request, .source = VM_HELD_INIT};
 	struct vm_fork_result *results = vm_calloc(request->count, sizeof(*results), err);
@@ -277,7 +281,7 @@ int vm_fork(struct vm_op *op, const struct vm_fork_request *request,
 	for (size_t i = 0; i < fork.count; i++) {
 		if (rc < 0 || fork.children[i].err.code != VM_OK)
 			vm_child_drop(op, &fork.children[i],
-				      rc < 0 ? err->code : fork.children[i].err.code);
+			              rc < 0 ? err->code : fork.children[i].err.code);
 	}
 	if (rc >= 0 && give_results(&fork, results, err) < 0)
 		rc = -1; /* the forks exist; only telling about them failed */

@@ -25,11 +25,11 @@ static int load_child(struct launch *launch, struct vm_child *child)
 	int rc;
 
 	rc = vm_slot_acquire(&launch->slots, vm_op_deadline(launch->fork->op), &slot, &waited,
-			     &child->err);
+	                     &child->err);
 	atomic_fetch_add(&launch->waited_us, waited);
 	/*
-	 * Loaded and resumed in one call: a fresh fork has no standby that must be retired before its
-	 * guest runs, and nobody knows it until it is published.
+	 * Loaded and resumed in one call: a fresh fork has no standby that must be retired before
+	 * its guest runs, and nobody knows it until it is published.
 	 */
 	return rc < 0 ? -1 : vm_driver_load(&child->machine, true, &child->err);
 }
@@ -81,7 +81,8 @@ void vm_fork_launch(struct vm_fork *fork)
 	pthread_t threads[THREADS_MAX];
 
 	if (fork->op->progress)
-		vm_op_progress(fork->op, "starting %zu fork%s", fork->count, fork->count == 1 ? "" : "s");
+		vm_op_progress(fork->op, "starting %zu fork%s", fork->count,
+		               fork->count == 1 ? "" : "s");
 	/* This thread is one of the workers: one fork, and a host out of threads, need no other. */
 	while (made + 1 < wanted && pthread_create(&threads[made], NULL, worker, &launch) == 0)
 		made++;

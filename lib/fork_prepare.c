@@ -21,7 +21,7 @@ int vm_fork_link(int from_fd, int to_fd, const char *name, struct vm_err *err)
 }
 
 static int copy_private(struct vm_fork *fork, int from_fd, int to_fd, const char *file,
-			struct vm_err *err)
+                        struct vm_err *err)
 {
 	VM_AUTO_CLOSE int fd = openat(from_fd, file, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
 	enum vm_copy how = VM_COPY_REFLINK;
@@ -36,7 +36,7 @@ static int copy_private(struct vm_fork *fork, int from_fd, int to_fd, const char
 
 /* Read-only disks are never written by anybody, so the file itself is shared. */
 int vm_fork_copy_disks(struct vm_fork *fork, struct vm_child *child, int from_fd,
-		       struct vm_err *err)
+                       struct vm_err *err)
 {
 	const struct vm_spec *spec = &fork->source.spec;
 
@@ -45,8 +45,9 @@ int vm_fork_copy_disks(struct vm_fork *fork, struct vm_child *child, int from_fd
 		int rc;
 
 		vm_disk_file(&spec->disks[i], file);
-		rc = spec->disks[i].read_only ? vm_fork_link(from_fd, child->dir_fd, file, err)
-					      : copy_private(fork, from_fd, child->dir_fd, file, err);
+		rc = spec->disks[i].read_only
+		             ? vm_fork_link(from_fd, child->dir_fd, file, err)
+		             : copy_private(fork, from_fd, child->dir_fd, file, err);
 		if (rc < 0)
 			return vm_err_wrap(err, "%s", child->row.name);
 	}
@@ -54,24 +55,25 @@ int vm_fork_copy_disks(struct vm_fork *fork, struct vm_child *child, int from_fd
 }
 
 int vm_fork_link_kernel(struct vm_fork *fork, struct vm_child *child, int from_fd,
-			struct vm_err *err)
+                        struct vm_err *err)
 {
 	if (vm_fork_link(from_fd, child->dir_fd, VM_FILE_KERNEL, err) < 0)
 		return -1;
-	return fork->source.spec.initrd ? vm_fork_link(from_fd, child->dir_fd, VM_FILE_INITRD, err) : 0;
+	return fork->source.spec.initrd ? vm_fork_link(from_fd, child->dir_fd, VM_FILE_INITRD, err)
+	                                : 0;
 }
 
 int vm_fork_move_state(struct vm_fork *fork, struct vm_child *child, int from_fd,
-		       const char *from_name, struct vm_err *err)
+                       const char *from_name, struct vm_err *err)
 {
 	const struct vm_state_move move = {
-		.from_fd = from_fd,
-		.from_name = from_name,
-		.to_fd = child->dir_fd,
-		.spec = &fork->source.spec,
-		.from_cid = fork->source.row.guest_cid,
-		.to_cid = child->row.guest_cid,
-		.durable = fork->target != VM_STATE_RUNNING,
+	        .from_fd = from_fd,
+	        .from_name = from_name,
+	        .to_fd = child->dir_fd,
+	        .spec = &fork->source.spec,
+	        .from_cid = fork->source.row.guest_cid,
+	        .to_cid = child->row.guest_cid,
+	        .durable = fork->target != VM_STATE_RUNNING,
 	};
 
 	if (fork->source.driver->move_state(&move, err) < 0)
@@ -80,8 +82,8 @@ int vm_fork_move_state(struct vm_fork *fork, struct vm_child *child, int from_fd
 }
 
 /*
- * A running fork would not survive a power loss anyway; one at rest is synced before it is published,
- * its manifest last.
+ * A running fork would not survive a power loss anyway; one at rest is synced before it is
+ * published, its manifest last.
  */
 int vm_fork_make_durable(struct vm_fork *fork, struct vm_child *child, struct vm_err *err)
 {
@@ -98,8 +100,8 @@ int vm_fork_make_durable(struct vm_fork *fork, struct vm_child *child, struct vm
 	}
 	if (fork->target == VM_STATE_STANDBY &&
 	    (vm_fs_sync(child->dir_fd, VM_FILE_MEMORY, err) < 0 ||
-	     vm_manifest_write(child->dir_fd, &child->row, spec, child->row.hypervisor_version, true,
-			       err) < 0))
+	     vm_manifest_write(child->dir_fd, &child->row, spec, child->row.hypervisor_version,
+	                       true, err) < 0))
 		return -1;
 	if (vm_fs_sync(child->dir_fd, NULL, err) < 0)
 		return -1;
@@ -113,7 +115,8 @@ int vm_fork_prepare_frozen(struct vm_fork *fork, struct vm_err *err)
 	for (size_t i = 0; i < fork->count; i++) {
 		struct vm_child *child = &fork->children[i];
 
-		if (vm_interrupt_check(err) < 0 || vm_fork_link_kernel(fork, child, from_fd, err) < 0 ||
+		if (vm_interrupt_check(err) < 0 ||
+		    vm_fork_link_kernel(fork, child, from_fd, err) < 0 ||
 		    vm_fork_copy_disks(fork, child, from_fd, err) < 0)
 			return -1;
 		if (vm_fork_with_memory(fork) &&
@@ -150,14 +153,15 @@ static int let_go_on(struct vm_fork *fork, struct vm_machine *source, int rc, st
 	resumed = vm_driver_resume(source, &second);
 	vm_interrupt_resume();
 	if (resumed == 0) {
-		vm_store_forget_intent(fork->op->root->store, fork->source.row.id, true, NULL, &ignored);
+		vm_store_forget_intent(fork->op->root->store, fork->source.row.id, true, NULL,
+		                       &ignored);
 		return rc;
 	}
 	if (rc == 0)
 		*err = second;
 	/* Its intent stays: whoever takes the source's lock next tries again. */
 	return vm_err_hint(err, "the source '%s' is still paused: 'vmctl resume %s' lets it go on",
-			   fork->source.row.name, fork->source.row.name);
+	                   fork->source.row.name, fork->source.row.name);
 }
 
 static int pause_and_capture(struct vm_fork *fork, struct vm_err *err)
@@ -180,10 +184,11 @@ static int pause_and_capture(struct vm_fork *fork, struct vm_err *err)
 	fork->paused_us = vm_monotonic_us() - began;
 	vm_vmm_close(&source.vmm);
 	if (rc == 0 && fork->copied)
-		vm_op_warn(fork->op,
-			   "the filesystem shares no extents: '%s' was paused for %.1f ms while its "
-			   "disks were copied",
-			   fork->source.row.name, (double)fork->paused_us / 1000);
+		vm_op_warn(
+		        fork->op,
+		        "the filesystem shares no extents: '%s' was paused for %.1f ms while its "
+		        "disks were copied",
+		        fork->source.row.name, (double)fork->paused_us / 1000);
 	return rc;
 }
 
@@ -192,7 +197,8 @@ static int clone_first(struct vm_fork *fork, struct vm_child *child, struct vm_e
 {
 	struct vm_child *first = &fork->children[0];
 
-	if (vm_interrupt_check(err) < 0 || vm_fork_link_kernel(fork, child, first->dir_fd, err) < 0 ||
+	if (vm_interrupt_check(err) < 0 ||
+	    vm_fork_link_kernel(fork, child, first->dir_fd, err) < 0 ||
 	    vm_fork_copy_disks(fork, child, first->dir_fd, err) < 0)
 		return -1;
 	if (!vm_fork_with_memory(fork))

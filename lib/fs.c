@@ -48,7 +48,7 @@ static int read_all(int fd, char *data, size_t len, size_t *ret_got, struct vm_e
 }
 
 int vm_fs_read(int dir_fd, const char *name, size_t max, char **ret_data, size_t *ret_len,
-	       struct vm_err *err)
+               struct vm_err *err)
 {
 	VM_AUTO_CLOSE int fd = openat(dir_fd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
 	VM_AUTO_FREE char *data = NULL;
@@ -63,7 +63,7 @@ int vm_fs_read(int dir_fd, const char *name, size_t max, char **ret_data, size_t
 		return vm_err_set(err, VM_ERR_CORRUPT, "%s is not a regular file", name);
 	if ((uint64_t)st.st_size > max)
 		return vm_err_set(err, VM_ERR_CORRUPT, "%s has %jd bytes, more than %zu", name,
-				  (intmax_t)st.st_size, max);
+		                  (intmax_t)st.st_size, max);
 	data = vm_calloc((size_t)st.st_size + 1, 1, err);
 	if (!data)
 		return -1;
@@ -91,12 +91,13 @@ static int write_all(int fd, const char *data, size_t len)
 }
 
 int vm_fs_publish(int dir_fd, const char *name, const void *data, size_t len, bool durable,
-		  struct vm_err *err)
+                  struct vm_err *err)
 {
 	VM_AUTO_CLOSE int fd = -1;
 	char tmp[256];
 
-	/* A fixed temporary name: the caller holds the instance's lock, a leftover is a dead writer's. */
+	/* A fixed temporary name: the caller holds the instance's lock, a leftover is a dead
+	 * writer's. */
 	snprintf(tmp, sizeof(tmp), "%s.tmp", name);
 	if (vm_fs_unlink(dir_fd, tmp, err) < 0)
 		return -1;

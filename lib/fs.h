@@ -24,24 +24,25 @@ int vm_fs_make_dir(int dir_fd, const char *name, struct vm_err *err);
  * (*ret_len does not count the NUL). Errors: not_found, corrupt (larger than max), system.
  */
 int vm_fs_read(int dir_fd, const char *name, size_t max, char **ret_data, size_t *ret_len,
-	       struct vm_err *err);
+               struct vm_err *err);
 
 /*
  * Publishes a file: written under a temporary name, fsynced if `durable`, renamed over `name`, the
- * directory fsynced if `durable`. Readers see the old or the new file, a kill leaves at most NAME.tmp.
+ * directory fsynced if `durable`. Readers see the old or the new file, a kill leaves at most
+ * NAME.tmp.
  */
 int vm_fs_publish(int dir_fd, const char *name, const void *data, size_t len, bool durable,
-		  struct vm_err *err);
+                  struct vm_err *err);
 
 enum vm_copy { VM_COPY_REFLINK, VM_COPY_SPARSE };
 
 /*
- * Copies the open regular file `from_fd` to a new file: by FICLONE where the filesystem can, else only
- * its data extents. The copy has the same size and holes. On failure nothing is left.
- * Errors: already_exists, insufficient_resources (disk full), system (also "interrupted").
+ * Copies the open regular file `from_fd` to a new file: by FICLONE where the filesystem can, else
+ * only its data extents. The copy has the same size and holes. On failure nothing is left. Errors:
+ * already_exists, insufficient_resources (disk full), system (also "interrupted").
  */
 int vm_fs_copy(int from_fd, int dir_fd, const char *name, mode_t mode, enum vm_copy *ret_how,
-	       struct vm_err *err);
+               struct vm_err *err);
 
 /* Unlinks a file; a missing one is no error. */
 int vm_fs_unlink(int dir_fd, const char *name, struct vm_err *err);

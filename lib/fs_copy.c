@@ -45,7 +45,7 @@ static int copy_extent(int from, int to, off_t offset, off_t end, struct vm_err 
 		if (vm_interrupt_check(err) < 0)
 			return -1;
 		n = by_hand ? copy_by_buffer(from, to, offset, len)
-			    : copy_file_range(from, &in, to, &out, len, 0);
+		            : copy_file_range(from, &in, to, &out, len, 0);
 		if (n < 0 && !by_hand && copy_range_unavailable(errno)) {
 			by_hand = true;
 			continue;
@@ -53,7 +53,8 @@ static int copy_extent(int from, int to, off_t offset, off_t end, struct vm_err 
 		if (n < 0 && errno != EINTR)
 			return vm_err_sys(err, "copying");
 		if (n == 0)
-			return vm_err_set(err, VM_ERR_SYSTEM, "the file became shorter while it was copied");
+			return vm_err_set(err, VM_ERR_SYSTEM,
+			                  "the file became shorter while it was copied");
 		if (n > 0)
 			offset += n;
 	}
@@ -100,10 +101,10 @@ static int fill_copy(int from, int to, enum vm_copy *ret_how, struct vm_err *err
 }
 
 int vm_fs_copy(int from_fd, int dir_fd, const char *name, mode_t mode, enum vm_copy *ret_how,
-	       struct vm_err *err)
+               struct vm_err *err)
 {
 	VM_AUTO_CLOSE int to =
-		openat(dir_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode);
+	        openat(dir_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode);
 
 	if (to < 0 && errno == EEXIST)
 		return vm_err_set(err, VM_ERR_ALREADY_EXISTS, "%s exists already", name);

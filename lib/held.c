@@ -21,18 +21,18 @@ void vm_held_release(struct vm_held *held)
 }
 
 static int lock_row(struct vm_op *op, const struct vm_instance *row, enum vm_lock_mode mode,
-		    struct vm_lock *ret_lock, struct vm_err *err)
+                    struct vm_lock *ret_lock, struct vm_err *err)
 {
 	char gate[VM_LOCK_NAME_SIZE], what[VM_NAME_MAX + 16];
 	const struct vm_lock_request request = {
-		.dir_fd = op->root->locks_fd,
-		.name = row->id,
-		.gate = vm_root_gate_name(row->id, gate),
-		.rank = VM_RANK_SOURCE,
-		.mode = mode,
-		.deadline_ms = vm_op_deadline(op),
-		.what = what,
-		.waited_us = &op->waited_us,
+	        .dir_fd = op->root->locks_fd,
+	        .name = row->id,
+	        .gate = vm_root_gate_name(row->id, gate),
+	        .rank = VM_RANK_SOURCE,
+	        .mode = mode,
+	        .deadline_ms = vm_op_deadline(op),
+	        .what = what,
+	        .waited_us = &op->waited_us,
 	};
 
 	snprintf(what, sizeof(what), "instance '%s'", row->name);
@@ -43,7 +43,7 @@ static int load_spec(struct vm_held *held, struct vm_err *err)
 {
 	json_t *json = json_loads(held->row.spec, 0, NULL);
 	int rc = json ? vm_spec_from_json(json, &held->spec, err)
-		      : vm_err_set(err, VM_ERR_CORRUPT, "the stored spec is not JSON");
+	              : vm_err_set(err, VM_ERR_CORRUPT, "the stored spec is not JSON");
 
 	json_decref(json);
 	return rc < 0 ? vm_err_wrap(err, "%s", held->row.name) : 0;
@@ -51,7 +51,8 @@ static int load_spec(struct vm_held *held, struct vm_err *err)
 
 static int open_instance(struct vm_op *op, struct vm_held *held, struct vm_err *err)
 {
-	if (vm_driver_find(held->row.hypervisor, &held->driver, err) < 0 || load_spec(held, err) < 0)
+	if (vm_driver_find(held->row.hypervisor, &held->driver, err) < 0 ||
+	    load_spec(held, err) < 0)
 		return -1;
 	held->dir_fd = vm_fs_open_dir(op->root->guests_fd, held->row.id, err);
 	if (held->dir_fd >= 0)
@@ -63,11 +64,11 @@ static int open_instance(struct vm_op *op, struct vm_held *held, struct vm_err *
 
 /*
  * Locks and reloads what was found. Until the lock was had, anybody may have changed or removed the
- * instance: the row read before is only advice, everything is decided on the row read under the lock.
- * Returns 1 when it must be found anew, 0 when `held` is ready, -1.
+ * instance: the row read before is only advice, everything is decided on the row read under the
+ * lock. Returns 1 when it must be found anew, 0 when `held` is ready, -1.
  */
 static int take_found(struct vm_op *op, const struct vm_instance *found, enum vm_lock_mode mode,
-		      struct vm_held *held, struct vm_err *err)
+                      struct vm_held *held, struct vm_err *err)
 {
 	bool gone = false;
 	int dirty;
@@ -107,7 +108,7 @@ static int take_found(struct vm_op *op, const struct vm_instance *found, enum vm
 }
 
 int vm_held_take(struct vm_op *op, const char *selector, enum vm_lock_mode mode,
-		 struct vm_held *ret_held, struct vm_err *err)
+                 struct vm_held *ret_held, struct vm_err *err)
 {
 	for (int i = 0; i < TRIES; i++) {
 		struct vm_held held = VM_HELD_INIT;
@@ -132,25 +133,26 @@ int vm_held_take(struct vm_op *op, const char *selector, enum vm_lock_mode mode,
 struct vm_machine vm_held_machine(const struct vm_op *op, const struct vm_held *held)
 {
 	return (struct vm_machine){
-		.root = op->root,
-		.driver = held->driver,
-		.id = held->row.id,
-		.name = held->row.name,
-		.spec = &held->spec,
-		.guest_cid = held->row.guest_cid,
-		.dir_fd = held->dir_fd,
-		.vmm = VM_VMM_INIT,
+	        .root = op->root,
+	        .driver = held->driver,
+	        .id = held->row.id,
+	        .name = held->row.name,
+	        .spec = &held->spec,
+	        .guest_cid = held->row.guest_cid,
+	        .dir_fd = held->dir_fd,
+	        .vmm = VM_VMM_INIT,
 	};
 }
 
 int vm_held_attach(const struct vm_op *op, const struct vm_held *held, struct vm_machine *ret,
-		   struct vm_err *err)
+                   struct vm_err *err)
 {
 	struct vm_machine machine = vm_held_machine(op, held);
 	int alive = vm_vmm_open(op->root, held->row.id, &machine.vmm, err);
 
 	if (alive == 0)
-		return vm_err_set(err, VM_ERR_HYPERVISOR, "%s: the VMM has just ended", held->row.name);
+		return vm_err_set(err, VM_ERR_HYPERVISOR, "%s: the VMM has just ended",
+		                  held->row.name);
 	if (alive < 0)
 		return -1;
 	*ret = machine;
@@ -158,27 +160,27 @@ int vm_held_attach(const struct vm_op *op, const struct vm_held *held, struct vm
 }
 
 int vm_held_intend(struct vm_op *op, struct vm_held *held, const char *detail, bool runs,
-		   struct vm_err *err)
+                   struct vm_err *err)
 {
 	struct vm_limits limits = vm_op_limits(op);
 
 	if (vm_store_intend(op->root->store, held->row.id, op->verb, detail, runs ? &limits : NULL,
-			    err) < 0)
+	                    err) < 0)
 		return vm_err_wrap(err, "%s", held->row.name);
 	return 0;
 }
 
 int vm_held_commit(struct vm_op *op, struct vm_held *held, const struct vm_outcome *outcome,
-		   struct vm_err *err)
+                   struct vm_err *err)
 {
 	const struct vm_change change = {
-		.id = held->row.id,
-		.generation = held->row.generation,
-		.state = outcome->state,
-		.pid = outcome->pid,
-		.hypervisor_version = outcome->version,
-		.failure = outcome->failure,
-		.next_detail = outcome->next_detail,
+	        .id = held->row.id,
+	        .generation = held->row.generation,
+	        .state = outcome->state,
+	        .pid = outcome->pid,
+	        .hypervisor_version = outcome->version,
+	        .failure = outcome->failure,
+	        .next_detail = outcome->next_detail,
 	};
 	struct vm_event event = vm_op_event(op, &held->row, VM_OK);
 
@@ -187,12 +189,13 @@ int vm_held_commit(struct vm_op *op, struct vm_held *held, const struct vm_outco
 		event.verb = outcome->verb;
 	/* An operation that goes on has its event at its end. */
 	if (vm_store_commit(op->root->store, &change, 1, outcome->next_detail ? NULL : &event,
-			    outcome->durable, err) < 0)
+	                    outcome->durable, err) < 0)
 		return vm_err_wrap(err, "%s", held->row.name);
 	held->row.generation++;
 	held->row.state = outcome->state;
 	held->row.pid = outcome->pid;
-	held->row.occupies = outcome->state == VM_STATE_RUNNING || outcome->state == VM_STATE_PAUSED;
+	held->row.occupies =
+	        outcome->state == VM_STATE_RUNNING || outcome->state == VM_STATE_PAUSED;
 	return 0;
 }
 
@@ -206,7 +209,7 @@ void vm_held_abandon(struct vm_op *op, struct vm_held *held)
 }
 
 int vm_held_run(struct vm_op *op, const char *selector, vm_held_steps *steps, const void *arg,
-		struct vm_instance *ret, struct vm_err *err)
+                struct vm_instance *ret, struct vm_err *err)
 {
 	struct vm_held held = VM_HELD_INIT;
 	int rc;
@@ -234,8 +237,8 @@ int vm_held_run(struct vm_op *op, const char *selector, vm_held_steps *steps, co
 }
 
 int vm_held_wrong_state(const struct vm_op *op, const struct vm_held *held, const char *from,
-			struct vm_err *err)
+                        struct vm_err *err)
 {
 	return vm_err_set(err, VM_ERR_INVALID_STATE, "%s is %s; %s works from: %s", held->row.name,
-			  vm_state_name(held->row.state), op->verb, from);
+	                  vm_state_name(held->row.state), op->verb, from);
 }

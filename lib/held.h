@@ -18,25 +18,28 @@ struct vm_held {
 	const struct vm_driver *driver;
 	int dir_fd;
 };
-#define VM_HELD_INIT {.lock = VM_LOCK_INIT, .dir_fd = -1}
+#define VM_HELD_INIT                                                                               \
+	{                                                                                          \
+		.lock = VM_LOCK_INIT, .dir_fd = -1                                                 \
+	}
 
 /*
  * Finds and locks (rank SOURCE). Errors: those of vm_store_find and vm_lock_take, corrupt (the
  * directory or spec is damaged), unsupported (no such driver).
  */
 int vm_held_take(struct vm_op *op, const char *selector, enum vm_lock_mode mode,
-		 struct vm_held *ret_held, struct vm_err *err);
+                 struct vm_held *ret_held, struct vm_err *err);
 void vm_held_release(struct vm_held *held);
 
 /* The machine of a held instance; its VMM is not opened. Valid as long as `held` is. */
 struct vm_machine vm_held_machine(const struct vm_op *op, const struct vm_held *held);
 /* The same with its VMM opened; it must be alive (settled instances in running or paused are). */
 int vm_held_attach(const struct vm_op *op, const struct vm_held *held, struct vm_machine *ret,
-		   struct vm_err *err);
+                   struct vm_err *err);
 
 /* Writes the operation's intent; `runs`: it is about to run and must be admitted. */
 int vm_held_intend(struct vm_op *op, struct vm_held *held, const char *detail, bool runs,
-		   struct vm_err *err);
+                   struct vm_err *err);
 
 struct vm_outcome {
 	enum vm_state state;
@@ -49,33 +52,35 @@ struct vm_outcome {
 };
 /* Commits a state change with its event, and updates held->row. */
 int vm_held_commit(struct vm_op *op, struct vm_held *held, const struct vm_outcome *outcome,
-		   struct vm_err *err);
-/* Gives the operation up: drops the intent, the state is as it was. For undo paths: errors are lost. */
+                   struct vm_err *err);
+/* Gives the operation up: drops the intent, the state is as it was. For undo paths: errors are
+ * lost. */
 void vm_held_abandon(struct vm_op *op, struct vm_held *held);
 
 /* `steps` does the work on a held instance: 0 changed, 1 nothing was to do, -1. */
 typedef int vm_held_steps(struct vm_op *op, struct vm_held *held, const void *arg,
-			  struct vm_err *err);
+                          struct vm_err *err);
 /*
- * The frame of an operation on one instance: take, run the steps, record a failure as an event, give
- * the row to the caller, release.
+ * The frame of an operation on one instance: take, run the steps, record a failure as an event,
+ * give the row to the caller, release.
  */
 int vm_held_run(struct vm_op *op, const char *selector, vm_held_steps *steps, const void *arg,
-		struct vm_instance *ret, struct vm_err *err);
+                struct vm_instance *ret, struct vm_err *err);
 
 /* An error that says which states the verb works from. Returns -1. */
 int vm_held_wrong_state(const struct vm_op *op, const struct vm_held *held, const char *from,
-			struct vm_err *err);
+                        struct vm_err *err);
 
-/* --- vm_op ------------------------------------------------------------------------------------- */
+/* --- vm_op -------------------------------------------------------------------------------------
+ */
 
 /* A deadline for one wait that begins now. */
 int64_t vm_op_deadline(const struct vm_op *op);
 void vm_op_progress(const struct vm_op *op, const char *fmt, ...)
-	__attribute__((format(printf, 2, 3)));
+        __attribute__((format(printf, 2, 3)));
 void vm_op_warn(const struct vm_op *op, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 struct vm_event vm_op_event(const struct vm_op *op, const struct vm_instance *row,
-			    enum vm_code code);
+                            enum vm_code code);
 /* Limits of the configuration, for admission. */
 struct vm_limits vm_op_limits(const struct vm_op *op);
 /* The restore slots of a driver in this data root. */

@@ -27,8 +27,8 @@ void vm_cpu_fingerprint(char *buf, size_t size)
 	/* EBX of leaf 1 holds the number of the CPU that asks: not part of the kind of CPU. */
 	__get_cpuid(1, &signature, &b, &features[0], &features[1]);
 	__get_cpuid_count(7, 0, &a, &extended[0], &extended[1], &extended[2]);
-	snprintf(buf, size, "%s-%08x-%08x%08x-%08x%08x%08x", vendor, signature, features[0], features[1],
-		 extended[0], extended[1], extended[2]);
+	snprintf(buf, size, "%s-%08x-%08x%08x-%08x%08x%08x", vendor, signature, features[0],
+	         features[1], extended[0], extended[1], extended[2]);
 }
 
 static json_t *disk_list(int dir_fd, const struct vm_spec *spec, struct vm_err *err)
@@ -46,13 +46,13 @@ static json_t *disk_list(int dir_fd, const struct vm_spec *spec, struct vm_err *
 			return NULL;
 		}
 		json_array_append_new(list, json_pack("{s:s,s:I}", "file", file, "size_bytes",
-						      (json_int_t)st.st_size));
+		                                      (json_int_t)st.st_size));
 	}
 	return list;
 }
 
 int vm_manifest_write(int dir_fd, const struct vm_instance *row, const struct vm_spec *spec,
-		      const char *version, bool durable, struct vm_err *err)
+                      const char *version, bool durable, struct vm_err *err)
 {
 	VM_AUTO_FREE char *text = NULL;
 	char cpu[96];
@@ -63,14 +63,15 @@ int vm_manifest_write(int dir_fd, const struct vm_instance *row, const struct vm
 	if (!disks)
 		return -1;
 	vm_cpu_fingerprint(cpu, sizeof(cpu));
-	json = json_pack("{s:i,s:s,s:s,s:s,s:s,s:I,s:I,s:o}", "format", MANIFEST_FORMAT, "id", row->id,
-			 "hypervisor", row->hypervisor, "hypervisor_version", version, "cpu", cpu,
-			 "memory_bytes", (json_int_t)spec->memory_bytes, "guest_cid",
-			 (json_int_t)row->guest_cid, "disks", disks);
+	json = json_pack("{s:i,s:s,s:s,s:s,s:s,s:I,s:I,s:o}", "format", MANIFEST_FORMAT, "id",
+	                 row->id, "hypervisor", row->hypervisor, "hypervisor_version", version,
+	                 "cpu", cpu, "memory_bytes", (json_int_t)spec->memory_bytes, "guest_cid",
+	                 (json_int_t)row->guest_cid, "disks", disks);
 	text = json ? json_dumps(json, JSON_INDENT(2)) : NULL;
 	json_decref(json);
 	if (!text)
-		return vm_err_set(err, VM_ERR_INSUFFICIENT_RESOURCES, "out of memory for the manifest");
+		return vm_err_set(err, VM_ERR_INSUFFICIENT_RESOURCES,
+		                  "out of memory for the manifest");
 	rc = vm_fs_publish(dir_fd, VM_FILE_MANIFEST, text, strlen(text), durable, err);
 	return rc;
 }
@@ -82,14 +83,16 @@ static int check_size(int dir_fd, const char *file, uint64_t want, struct vm_err
 	if (fstatat(dir_fd, file, &st, AT_SYMLINK_NOFOLLOW) < 0) {
 		if (errno != ENOENT)
 			return vm_err_sys(err, "%s", file);
-		vm_err_set(err, VM_ERR_CORRUPT, "%s is missing from the instance's directory", file);
-		return vm_err_hint(err, "put it back, or remove the instance with 'vmctl rm --force'");
+		vm_err_set(err, VM_ERR_CORRUPT, "%s is missing from the instance's directory",
+		           file);
+		return vm_err_hint(err,
+		                   "put it back, or remove the instance with 'vmctl rm --force'");
 	}
 	if (!S_ISREG(st.st_mode))
 		return vm_err_set(err, VM_ERR_CORRUPT, "%s is not a regular file", file);
 	if (want != 0 && (uint64_t)st.st_size != want) {
-		vm_err_set(err, VM_ERR_CORRUPT, "%s has %jd bytes, it had %ju when it was recorded", file,
-			   (intmax_t)st.st_size, (uintmax_t)want);
+		vm_err_set(err, VM_ERR_CORRUPT, "%s has %jd bytes, it had %ju when it was recorded",
+		           file, (intmax_t)st.st_size, (uintmax_t)want);
 		return vm_err_hint(err, "a file of an instance must not change outside of it");
 	}
 	return 0;
@@ -98,21 +101,21 @@ static int check_size(int dir_fd, const char *file, uint64_t want, struct vm_err
 int vm_manifest_check_files(int dir_fd, const struct vm_spec *spec, bool kernel, struct vm_err *err)
 {
 	if (kernel && (check_size(dir_fd, VM_FILE_KERNEL, 0, err) < 0 ||
-		       (spec->initrd && check_size(dir_fd, VM_FILE_INITRD, 0, err) < 0)))
+	               (spec->initrd && check_size(dir_fd, VM_FILE_INITRD, 0, err) < 0)))
 		return -1;
 	for (size_t i = 0; i < spec->disk_count; i++) {
 		char file[VM_DISK_FILE_SIZE];
 
-		if (check_size(dir_fd, vm_disk_file(&spec->disks[i], file), spec->disks[i].size_bytes,
-			       err) < 0)
+		if (check_size(dir_fd, vm_disk_file(&spec->disks[i], file),
+		               spec->disks[i].size_bytes, err) < 0)
 			return -1;
 	}
 	return 0;
 }
 
 static int check_stamp(const json_t *json, const struct vm_instance *row,
-		       const struct vm_driver *driver, const struct vm_driver_info *binary,
-		       struct vm_err *err)
+                       const struct vm_driver *driver, const struct vm_driver_info *binary,
+                       struct vm_err *err)
 {
 	const char *hypervisor, *version, *cpu, *id;
 	char here[96];
@@ -120,31 +123,34 @@ static int check_stamp(const json_t *json, const struct vm_instance *row,
 	int format;
 
 	if (json_unpack((json_t *)json, "{s:i,s:s,s:s,s:s,s:s,s:I}", "format", &format, "id", &id,
-			"hypervisor", &hypervisor, "hypervisor_version", &version, "cpu", &cpu,
-			"memory_bytes", &memory) < 0)
+	                "hypervisor", &hypervisor, "hypervisor_version", &version, "cpu", &cpu,
+	                "memory_bytes", &memory) < 0)
 		return vm_err_set(err, VM_ERR_CORRUPT, VM_FILE_MANIFEST " lacks a key");
 	if (format != MANIFEST_FORMAT)
-		return vm_err_set(err, VM_ERR_INCOMPATIBLE, VM_FILE_MANIFEST " has format %d, not %d",
-				  format, MANIFEST_FORMAT);
+		return vm_err_set(err, VM_ERR_INCOMPATIBLE,
+		                  VM_FILE_MANIFEST " has format %d, not %d", format,
+		                  MANIFEST_FORMAT);
 	if (strcmp(id, row->id) != 0 || memory != (json_int_t)row->memory_bytes)
 		return vm_err_set(err, VM_ERR_CORRUPT, VM_FILE_MANIFEST " is another instance's");
 	if (strcmp(hypervisor, driver->name) != 0)
-		return vm_err_set(err, VM_ERR_INCOMPATIBLE, "the state was saved by %s, not %s", hypervisor,
-				  driver->name);
+		return vm_err_set(err, VM_ERR_INCOMPATIBLE, "the state was saved by %s, not %s",
+		                  hypervisor, driver->name);
 	vm_cpu_fingerprint(here, sizeof(here));
 	if (strcmp(cpu, here) != 0) {
-		vm_err_set(err, VM_ERR_INCOMPATIBLE, "the state was saved on another kind of CPU (%s), "
-						     "this host has %s",
-			   cpu, here);
-		return vm_err_hint(err, "restore it on a host with the same CPU, or start it afresh: "
-					"vmctl stop --discard, vmctl start");
+		vm_err_set(err, VM_ERR_INCOMPATIBLE,
+		           "the state was saved on another kind of CPU (%s), "
+		           "this host has %s",
+		           cpu, here);
+		return vm_err_hint(err,
+		                   "restore it on a host with the same CPU, or start it afresh: "
+		                   "vmctl stop --discard, vmctl start");
 	}
 	return driver->check_version(version, binary->version, err);
 }
 
 int vm_manifest_check(int dir_fd, const struct vm_instance *row, const struct vm_spec *spec,
-		      const struct vm_driver *driver, const struct vm_driver_info *binary,
-		      struct vm_err *err)
+                      const struct vm_driver *driver, const struct vm_driver_info *binary,
+                      struct vm_err *err)
 {
 	VM_AUTO_FREE char *text = NULL;
 	json_t *json;
@@ -158,11 +164,11 @@ int vm_manifest_check(int dir_fd, const struct vm_instance *row, const struct vm
 	}
 	json = json_loads(text, 0, NULL);
 	rc = json ? check_stamp(json, row, driver, binary, err)
-		  : vm_err_set(err, VM_ERR_CORRUPT, VM_FILE_MANIFEST " is not JSON");
+	          : vm_err_set(err, VM_ERR_CORRUPT, VM_FILE_MANIFEST " is not JSON");
 	json_decref(json);
 	if (rc == 0 && (check_size(dir_fd, VM_FILE_MEMORY, spec->memory_bytes, err) < 0 ||
-			check_size(dir_fd, VM_FILE_STATE, 0, err) < 0 ||
-			vm_manifest_check_files(dir_fd, spec, false, err) < 0))
+	                check_size(dir_fd, VM_FILE_STATE, 0, err) < 0 ||
+	                vm_manifest_check_files(dir_fd, spec, false, err) < 0))
 		rc = -1;
 	return rc < 0 ? vm_err_wrap(err, "%s", row->name) : 0;
 }

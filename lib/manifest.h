@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * manifest.json: what makes a directory a standby. It is written last when a standby is made and
- * withdrawn before its guest runs again; a directory without it holds no usable saved state. It carries
- * the compatibility stamp: driver, VMM version, CPU, memory size, disks with their sizes.
+ * withdrawn before its guest runs again; a directory without it holds no usable saved state. It
+ * carries the compatibility stamp: driver, VMM version, CPU, memory size, disks with their sizes.
  */
 #ifndef VM_MANIFEST_H
 #define VM_MANIFEST_H
@@ -15,7 +15,7 @@
 
 /* Writes it from the files as they are. `version` is the VMM's that saved the state. */
 int vm_manifest_write(int dir_fd, const struct vm_instance *row, const struct vm_spec *spec,
-		      const char *version, bool durable, struct vm_err *err);
+                      const char *version, bool durable, struct vm_err *err);
 
 /*
  * Checks all that a VMM would accept in silence or fail on halfway, before anything is changed: the
@@ -23,15 +23,16 @@ int vm_manifest_write(int dir_fd, const struct vm_instance *row, const struct vm
  * Errors: corrupt (missing or damaged files), incompatible (another driver, VMM version or CPU).
  */
 int vm_manifest_check(int dir_fd, const struct vm_instance *row, const struct vm_spec *spec,
-		      const struct vm_driver *driver, const struct vm_driver_info *binary,
-		      struct vm_err *err);
+                      const struct vm_driver *driver, const struct vm_driver_info *binary,
+                      struct vm_err *err);
 
 /* Disks and kernel as the spec says: present, regular, of the recorded size. corrupt otherwise. */
-int vm_manifest_check_files(int dir_fd, const struct vm_spec *spec, bool kernel, struct vm_err *err);
+int vm_manifest_check_files(int dir_fd, const struct vm_spec *spec, bool kernel,
+                            struct vm_err *err);
 
 /*
- * What saved CPU state depends on: vendor, family/model/stepping and feature words, as text. Memory is
- * not portable between different values.
+ * What saved CPU state depends on: vendor, family/model/stepping and feature words, as text. Memory
+ * is not portable between different values.
  */
 void vm_cpu_fingerprint(char *buf, size_t size);
 

@@ -25,7 +25,8 @@ int vm_observe(struct vm_root *root, struct vm_instance *instance, struct vm_err
 	if (!alive) {
 		instance->state = VM_STATE_FAILED;
 		snprintf(instance->failure, sizeof(instance->failure),
-			 "the VMM (pid %d) has ended; the next changing verb records why", instance->pid);
+		         "the VMM (pid %d) has ended; the next changing verb records why",
+		         instance->pid);
 		instance->pid = 0;
 	}
 	return 0;
@@ -46,7 +47,8 @@ static int open_watch(struct vm_root *root, struct watch *watch, struct vm_err *
 	watch->inotify_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
 	if (watch->inotify_fd < 0)
 		return vm_err_sys(err, "inotify");
-	/* SQLite appends every commit to its log. That file may not exist yet: the directory tells. */
+	/* SQLite appends every commit to its log. That file may not exist yet: the directory tells.
+	 */
 	if (inotify_add_watch(watch->inotify_fd, root->path, IN_CREATE | IN_DELETE) < 0 ||
 	    (inotify_add_watch(watch->inotify_fd, wal, IN_MODIFY) < 0 && errno != ENOENT))
 		return vm_err_sys(err, "watching %s", root->path);
@@ -59,7 +61,7 @@ enum { LOOK_AGAIN_MS = 1000 }; /* in case an event got lost: a log begun anew, a
 static int sleep_watch(struct watch *watch, int64_t deadline_ms, struct vm_err *err)
 {
 	struct pollfd p[2] = {{.fd = watch->inotify_fd, .events = POLLIN},
-			      {.fd = watch->vmm.pid_fd, .events = POLLIN}};
+	                      {.fd = watch->vmm.pid_fd, .events = POLLIN}};
 	char events[4096];
 	int64_t left = deadline_ms < 0 ? LOOK_AGAIN_MS : deadline_ms - vm_monotonic_ms();
 	int slice = (int)(left < LOOK_AGAIN_MS ? left : LOOK_AGAIN_MS);
@@ -73,7 +75,7 @@ static int sleep_watch(struct watch *watch, int64_t deadline_ms, struct vm_err *
 
 /* Looks once: 1 there, 0 not yet, -1. `ret` is filled unless the instance is gone. */
 static int look(struct vm_op *op, const char *id, unsigned states, struct vm_instance *ret,
-		struct vm_err *err)
+                struct vm_err *err)
 {
 	if (vm_store_get(op->root->store, id, ret, err) < 0) {
 		if (err->code != VM_ERR_NOT_FOUND || states != 0)
@@ -87,7 +89,7 @@ static int look(struct vm_op *op, const char *id, unsigned states, struct vm_ins
 }
 
 static int wait_loop(struct vm_op *op, struct vm_instance *row, unsigned states,
-		     int64_t deadline_ms, struct watch *watch, struct vm_err *err)
+                     int64_t deadline_ms, struct watch *watch, struct vm_err *err)
 {
 	for (;;) {
 		struct vm_instance now = {0};
@@ -103,7 +105,7 @@ static int wait_loop(struct vm_op *op, struct vm_instance *row, unsigned states,
 			return 0;
 		if (deadline_ms >= 0 && vm_monotonic_ms() >= deadline_ms)
 			return vm_err_set(err, VM_ERR_TIMEOUT, "%s is still %s", row->name,
-					  vm_state_name(row->state));
+			                  vm_state_name(row->state));
 		/* A VMM that ends says so through its pidfd; a new one appears with a commit. */
 		vm_vmm_close(&watch->vmm);
 		if ((row->state == VM_STATE_RUNNING || row->state == VM_STATE_PAUSED) &&
@@ -115,7 +117,7 @@ static int wait_loop(struct vm_op *op, struct vm_instance *row, unsigned states,
 }
 
 int vm_wait(struct vm_op *op, const char *selector, unsigned states, int64_t timeout_ms,
-	    struct vm_instance *ret, struct vm_err *err)
+            struct vm_instance *ret, struct vm_err *err)
 {
 	int64_t deadline = timeout_ms < 0 ? -1 : vm_monotonic_ms() + timeout_ms;
 	struct watch watch = {.inotify_fd = -1, .vmm = VM_VMM_INIT};

@@ -43,15 +43,15 @@ void vm_op_warn(const struct vm_op *op, const char *fmt, ...)
 }
 
 struct vm_event vm_op_event(const struct vm_op *op, const struct vm_instance *row,
-			    enum vm_code code)
+                            enum vm_code code)
 {
 	return (struct vm_event){
-		.verb = op->verb,
-		.instance_id = row->id,
-		.name = row->name,
-		.code = code,
-		.duration_us = vm_monotonic_us() - op->began_us,
-		.waited_us = op->waited_us,
+	        .verb = op->verb,
+	        .instance_id = row->id,
+	        .name = row->name,
+	        .code = code,
+	        .duration_us = vm_monotonic_us() - op->began_us,
+	        .waited_us = op->waited_us,
 	};
 }
 
@@ -62,8 +62,8 @@ struct vm_limits vm_op_limits(const struct vm_op *op)
 	long pages = sysconf(_SC_PHYS_PAGES), page_size = sysconf(_SC_PAGESIZE);
 
 	if (config->memory_overcommit > 0 && pages > 0 && page_size > 0)
-		limits.max_memory_bytes = (uint64_t)((double)pages * (double)page_size *
-						     config->memory_overcommit);
+		limits.max_memory_bytes =
+		        (uint64_t)((double)pages * (double)page_size * config->memory_overcommit);
 	return limits;
 }
 
@@ -72,10 +72,10 @@ struct vm_slot_pool vm_op_slots(const struct vm_op *op, const struct vm_driver *
 	unsigned configured = op->root->config.max_concurrent_restores;
 
 	return (struct vm_slot_pool){
-		.run_fd = op->root->run_fd,
-		.root_id = vm_store_root_id(op->root->store),
-		.hypervisor = driver->name,
-		.count = configured ? configured : driver->caps.max_concurrent_restores,
+	        .run_fd = op->root->run_fd,
+	        .root_id = vm_store_root_id(op->root->store),
+	        .hypervisor = driver->name,
+	        .count = configured ? configured : driver->caps.max_concurrent_restores,
 	};
 }
 
@@ -90,9 +90,9 @@ int vm_op_check_disk(const struct vm_op *op, uint64_t need_bytes, struct vm_err 
 	if (free_bytes >= reserve && free_bytes - reserve >= need_bytes)
 		return 0;
 	vm_err_set(err, VM_ERR_INSUFFICIENT_RESOURCES,
-		   "%s has %s free: %s are needed and %s must stay free", op->root->path,
-		   vm_size_format(free_bytes, have, sizeof(have)),
-		   vm_size_format(need_bytes, need, sizeof(need)),
-		   vm_size_format(reserve, keep, sizeof(keep)));
+	           "%s has %s free: %s are needed and %s must stay free", op->root->path,
+	           vm_size_format(free_bytes, have, sizeof(have)),
+	           vm_size_format(need_bytes, need, sizeof(need)),
+	           vm_size_format(reserve, keep, sizeof(keep)));
 	return vm_err_hint(err, "free some space, or lower limits.min_free_disk in vmctl.yaml");
 }

@@ -2,10 +2,10 @@
 /*
  * What the verbs do. Each cmd/VERB.c parses options, calls one of these and prints the result.
  *
- * Every changing operation: finds the instance, takes its lock, settles what a dead predecessor left
- * (settle.h), checks the state under the lock, writes an intent, acts, and commits. A failure leaves
- * the instance as it was, or says in which state it is now. On success `*ret` (may be NULL) is the
- * row as committed; free it with vm_instance_free().
+ * Every changing operation: finds the instance, takes its lock, settles what a dead predecessor
+ * left (settle.h), checks the state under the lock, writes an intent, acts, and commits. A failure
+ * leaves the instance as it was, or says in which state it is now. On success `*ret` (may be NULL)
+ * is the row as committed; free it with vm_instance_free().
  */
 #ifndef VM_OPS_H
 #define VM_OPS_H
@@ -22,11 +22,13 @@
 /* One run of a verb. */
 struct vm_op {
 	struct vm_root *root;
-	const char *verb;    /* "fork"; stands in intents and events */
-	int64_t wait_ms;     /* each wait for a lock or a slot: 0 none, -1 for ever, else milliseconds */
-	int64_t began_us;    /* vm_monotonic_us() */
-	int64_t waited_us;   /* spent waiting for locks and slots so far */
-	/* Says what is going on, e.g. "waiting for instance 'web'"; may be NULL. One line, no newline. */
+	const char *verb;  /* "fork"; stands in intents and events */
+	int64_t wait_ms;   /* each wait for a lock or a slot: 0 none, -1 for ever, else milliseconds
+	                    */
+	int64_t began_us;  /* vm_monotonic_us() */
+	int64_t waited_us; /* spent waiting for locks and slots so far */
+	/* Says what is going on, e.g. "waiting for instance 'web'"; may be NULL. One line, no
+	 * newline. */
 	void (*progress)(void *ctx, const char *text);
 	/* Says something the user should know though the operation goes on; may be NULL. */
 	void (*warn)(void *ctx, const char *text);
@@ -40,16 +42,17 @@ struct vm_op {
  * Errors: usage (spec, files), already_exists, insufficient_resources, unsupported.
  */
 int vm_create(struct vm_op *op, const struct vm_spec *spec, bool start, struct vm_instance *ret,
-	      struct vm_err *err);
+              struct vm_err *err);
 
 int vm_start(struct vm_op *op, const char *selector, struct vm_instance *ret, struct vm_err *err);
 
 struct vm_stop_options {
-	int64_t grace_ms; /* how long the guest may take to shut down before it is killed; 0: at once */
+	int64_t grace_ms; /* how long the guest may take to shut down before it is killed; 0: at
+	                     once */
 	bool discard;     /* a standby may be stopped: its saved memory is lost */
 };
 int vm_stop(struct vm_op *op, const char *selector, const struct vm_stop_options *options,
-	    struct vm_instance *ret, struct vm_err *err);
+            struct vm_instance *ret, struct vm_err *err);
 
 int vm_pause(struct vm_op *op, const char *selector, struct vm_instance *ret, struct vm_err *err);
 int vm_resume(struct vm_op *op, const char *selector, struct vm_instance *ret, struct vm_err *err);
@@ -57,18 +60,19 @@ int vm_standby(struct vm_op *op, const char *selector, struct vm_instance *ret, 
 int vm_restore(struct vm_op *op, const char *selector, struct vm_instance *ret, struct vm_err *err);
 /* force: whatever its state, a running VMM is killed at once. */
 int vm_rm(struct vm_op *op, const char *selector, bool force, struct vm_instance *ret,
-	  struct vm_err *err);
+          struct vm_err *err);
 
 enum { VM_FORKS_MAX = 1000 };
 
 struct vm_fork_request {
-	const char *source;       /* selector */
-	const char *name;         /* a name, a pattern with {} (1..count), or NULL: SOURCE-xxxxxx */
-	unsigned count;           /* 1..VM_FORKS_MAX */
+	const char *source; /* selector */
+	const char *name;   /* a name, a pattern with {} (1..count), or NULL: SOURCE-xxxxxx */
+	unsigned count;     /* 1..VM_FORKS_MAX */
 	bool has_target;
-	enum vm_state target;     /* stopped, standby, running; default: running, of a stopped source stopped */
-	bool from_running;        /* a running source may be paused for an instant */
-	bool atomic;              /* all forks or none */
+	enum vm_state target; /* stopped, standby, running; default: running, of a stopped source
+	                         stopped */
+	bool from_running;    /* a running source may be paused for an instant */
+	bool atomic;          /* all forks or none */
 };
 
 /* What became of each fork, in order. */
@@ -79,51 +83,55 @@ struct vm_fork_result {
 };
 
 /*
- * Forks. Returns 0 when all forks were made, 1 when some were (not with atomic), -1 when none, with err
- * set. `*ret_results` has *ret_count entries when 0 or 1 is returned; free with vm_fork_results_free.
+ * Forks. Returns 0 when all forks were made, 1 when some were (not with atomic), -1 when none, with
+ * err set. `*ret_results` has *ret_count entries when 0 or 1 is returned; free with
+ * vm_fork_results_free.
  */
 int vm_fork(struct vm_op *op, const struct vm_fork_request *request,
-	    struct vm_fork_result **ret_results, size_t *ret_count, struct vm_err *err);
+            struct vm_fork_result **ret_results, size_t *ret_count, struct vm_err *err);
 void vm_fork_results_free(struct vm_fork_result *results, size_t count);
 
-/* --- reading verbs: they take no locks --------------------------------------------------------- */
+/* --- reading verbs: they take no locks ---------------------------------------------------------
+ */
 
 /*
- * Puts what is true now into a row read from the store: a "running" instance whose VMM is gone reads as
- * failed (the next changing verb commits that).
+ * Puts what is true now into a row read from the store: a "running" instance whose VMM is gone
+ * reads as failed (the next changing verb commits that).
  */
 int vm_observe(struct vm_root *root, struct vm_instance *instance, struct vm_err *err);
 
 /*
- * Waits until the instance is in one of the states (a bit mask of 1 << enum vm_state; 0: it is gone).
- * timeout_ms as in lock.h's deadline_ms, but relative: 0 looks once, -1 waits for ever.
- * Errors: timeout (says the state it is in), not_found (also: removed while waiting, unless mask is 0).
+ * Waits until the instance is in one of the states (a bit mask of 1 << enum vm_state; 0: it is
+ * gone). timeout_ms as in lock.h's deadline_ms, but relative: 0 looks once, -1 waits for ever.
+ * Errors: timeout (says the state it is in), not_found (also: removed while waiting, unless mask is
+ * 0).
  */
 int vm_wait(struct vm_op *op, const char *selector, unsigned states, int64_t timeout_ms,
-	    struct vm_instance *ret, struct vm_err *err);
+            struct vm_instance *ret, struct vm_err *err);
 
 enum vm_log { VM_LOG_CONSOLE, VM_LOG_VMM };
 /* Opens a log for reading; a log that does not exist yet reads as empty. The fd, or -1. */
 int vm_log_open(struct vm_root *root, const char *id, enum vm_log which, struct vm_err *err);
 /*
  * Waits until the log is longer than `seen_bytes`, the VMM has ended, or timeout_ms passed (-1: for
- * ever). Returns 1 when there may be more, 0 when the VMM is not running (read once more, then stop),
- * -1. Fits a loop of read() until it returns 0, then vm_log_wait() with the offset reached.
+ * ever). Returns 1 when there may be more, 0 when the VMM is not running (read once more, then
+ * stop), -1. Fits a loop of read() until it returns 0, then vm_log_wait() with the offset reached.
  */
 int vm_log_wait(struct vm_root *root, const char *id, enum vm_log which, int64_t seen_bytes,
-		int64_t timeout_ms, struct vm_err *err);
+                int64_t timeout_ms, struct vm_err *err);
 /*
- * The guest's serial input of a running instance (a FIFO), for writing. -1: invalid_state when it does
- * not run.
+ * The guest's serial input of a running instance (a FIFO), for writing. -1: invalid_state when it
+ * does not run.
  */
 int vm_console_input(struct vm_root *root, const struct vm_instance *instance, struct vm_err *err);
-/* A descriptor that polls readable when the VMM ends (a pidfd); invalid_state when it does not run. */
+/* A descriptor that polls readable when the VMM ends (a pidfd); invalid_state when it does not run.
+ */
 int vm_console_vmm(struct vm_root *root, const struct vm_instance *instance, struct vm_err *err);
 
 enum vm_finding_level { VM_FINDING_OK, VM_FINDING_WARNING, VM_FINDING_ERROR, VM_FINDING_LEFTOVER };
 struct vm_finding {
 	enum vm_finding_level level;
-	char check[32];    /* "kvm", "firecracker", "reflink", "shm", "limits", "leftovers", ... */
+	char check[32]; /* "kvm", "firecracker", "reflink", "shm", "limits", "leftovers", ... */
 	char message[512];
 	char hint[384];
 };

@@ -4,7 +4,7 @@
 #include "util.h"
 
 static int switch_to(struct vm_op *op, struct vm_held *held, enum vm_state target,
-		     struct vm_err *err)
+                     struct vm_err *err)
 {
 	struct vm_machine machine;
 	int rc;
@@ -15,7 +15,7 @@ static int switch_to(struct vm_op *op, struct vm_held *held, enum vm_state targe
 	rc = vm_held_intend(op, held, vm_state_name(held->row.state), false, err);
 	if (rc == 0)
 		rc = target == VM_STATE_PAUSED ? vm_driver_pause(&machine, err)
-					       : vm_driver_resume(&machine, err);
+		                               : vm_driver_resume(&machine, err);
 	if (rc == 0) {
 		const struct vm_outcome outcome = {.state = target, .pid = machine.vmm.pid};
 

@@ -7,8 +7,9 @@
 #include <sys/types.h>
 
 /*
- * Start time of a process in clock ticks since boot (field 22 of /proc/PID/stat, see proc(5)); with the
- * pid it names a process for ever. Async-signal-safe. Returns 0, or -1 when there is no such process.
+ * Start time of a process in clock ticks since boot (field 22 of /proc/PID/stat, see proc(5)); with
+ * the pid it names a process for ever. Async-signal-safe. Returns 0, or -1 when there is no such
+ * process.
  */
 int vm_proc_start_time(pid_t pid, uint64_t *ret_ticks);
 

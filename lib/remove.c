@@ -10,8 +10,9 @@
 static int remove_directory(const struct vm_root *root, const char *id, struct vm_err *err)
 {
 	/*
-	 * Away from guests/ in one step, so that nobody ever sees half an instance there. If an earlier
-	 * try was killed while emptying trash/<id>, the rename finds nothing and the emptying goes on.
+	 * Away from guests/ in one step, so that nobody ever sees half an instance there. If an
+	 * earlier try was killed while emptying trash/<id>, the rename finds nothing and the
+	 * emptying goes on.
 	 */
 	if (renameat(root->guests_fd, id, root->trash_fd, id) < 0 && errno != ENOENT)
 		return vm_err_sys(err, "moving guests/%s to trash", id);
@@ -19,12 +20,13 @@ static int remove_directory(const struct vm_root *root, const char *id, struct v
 }
 
 int vm_remove(struct vm_op *op, const char *id, struct vm_lock *lock, const struct vm_event *event,
-	      struct vm_err *err)
+              struct vm_err *err)
 {
 	const struct vm_root *root = op->root;
 	char alive[VM_LOCK_NAME_SIZE], gate[VM_LOCK_NAME_SIZE];
 
-	/* The row goes after the files: until then a kill leaves something that names what to finish. */
+	/* The row goes after the files: until then a kill leaves something that names what to
+	 * finish. */
 	if (vm_vmm_reap(root, id, err) < 0 || remove_directory(root, id, err) < 0 ||
 	    vm_fs_unlink(root->run_fd, vm_root_alive_name(id, alive), err) < 0 ||
 	    vm_store_delete(root->store, id, event, err) < 0)

@@ -6,11 +6,11 @@
 #include "held.h"
 
 /*
- * Ends the VMM, if any, moves the directory to trash/ and empties it, deletes the row (with `event`, may
- * be NULL), and unlinks the lock files, the held lock last. Each step may find its work done already:
- * a removal that was killed is finished by doing it again.
+ * Ends the VMM, if any, moves the directory to trash/ and empties it, deletes the row (with
+ * `event`, may be NULL), and unlinks the lock files, the held lock last. Each step may find its
+ * work done already: a removal that was killed is finished by doing it again.
  */
 int vm_remove(struct vm_op *op, const char *id, struct vm_lock *lock, const struct vm_event *event,
-	      struct vm_err *err);
+              struct vm_err *err);
 
 #endif

@@ -8,20 +8,20 @@
 #include "util.h"
 
 /*
- * The guest is loaded but has not run. From the commit on the standby is spent: once the guest runs its
- * disks move on, and the old memory must never be loaded over them again. So first the row says running
- * (durably), then the manifest goes, then the guest runs. A kill in between is carried through: the
- * next comer removes the manifest and resumes.
+ * The guest is loaded but has not run. From the commit on the standby is spent: once the guest runs
+ * its disks move on, and the old memory must never be loaded over them again. So first the row says
+ * running (durably), then the manifest goes, then the guest runs. A kill in between is carried
+ * through: the next comer removes the manifest and resumes.
  */
 static int retire_and_run(struct vm_op *op, struct vm_held *held, struct vm_machine *machine,
-			  struct vm_err *err)
+                          struct vm_err *err)
 {
 	const struct vm_outcome spent = {
-		.state = VM_STATE_RUNNING,
-		.pid = machine->vmm.pid,
-		.version = machine->binary->version,
-		.next_detail = "resume",
-		.durable = true,
+	        .state = VM_STATE_RUNNING,
+	        .pid = machine->vmm.pid,
+	        .version = machine->binary->version,
+	        .next_detail = "resume",
+	        .durable = true,
 	};
 	struct vm_err second = {0};
 
@@ -47,7 +47,7 @@ static int retire_and_run(struct vm_op *op, struct vm_held *held, struct vm_mach
 }
 
 static int load_and_run(struct vm_op *op, struct vm_held *held, struct vm_machine *machine,
-			struct vm_err *err)
+                        struct vm_err *err)
 {
 	VM_AUTO(vm_slot_release) struct vm_slot slot = VM_SLOT_INIT;
 	struct vm_slot_pool pool = vm_op_slots(op, held->driver);
@@ -62,7 +62,7 @@ static int load_and_run(struct vm_op *op, struct vm_held *held, struct vm_machin
 }
 
 static int restore_steps(struct vm_op *op, struct vm_held *held, const void *arg,
-			 struct vm_err *err)
+                         struct vm_err *err)
 {
 	struct vm_machine machine = vm_held_machine(op, held);
 	struct vm_driver_info binary;
@@ -74,11 +74,13 @@ static int restore_steps(struct vm_op *op, struct vm_held *held, const void *arg
 	if (held->row.state != VM_STATE_STANDBY) {
 		vm_held_wrong_state(op, held, "standby", err);
 		if (held->row.state == VM_STATE_PAUSED)
-			return vm_err_hint(err, "let it go on with 'vmctl resume %s'", held->row.name);
+			return vm_err_hint(err, "let it go on with 'vmctl resume %s'",
+			                   held->row.name);
 		return vm_err_hint(err, "boot it with 'vmctl start %s'", held->row.name);
 	}
 	if (held->driver->probe(op->root, &binary, err) < 0 ||
-	    vm_manifest_check(held->dir_fd, &held->row, &held->spec, held->driver, &binary, err) < 0 ||
+	    vm_manifest_check(held->dir_fd, &held->row, &held->spec, held->driver, &binary, err) <
+	            0 ||
 	    vm_held_intend(op, held, "load", true, err) < 0)
 		return -1;
 	machine.binary = &binary;

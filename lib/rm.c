@@ -14,8 +14,8 @@ static int rm_steps(struct vm_op *op, struct vm_held *held, const void *arg, str
 	if (!*force && held->row.state != VM_STATE_STOPPED && held->row.state != VM_STATE_FAILED) {
 		vm_held_wrong_state(op, held, "stopped, failed", err);
 		return vm_err_hint(err, "stop it first, or use --force to %s",
-				   held->row.state == VM_STATE_STANDBY ? "lose its saved memory"
-								       : "kill it at once");
+		                   held->row.state == VM_STATE_STANDBY ? "lose its saved memory"
+		                                                       : "kill it at once");
 	}
 	if (vm_held_intend(op, held, vm_state_name(held->row.state), false, err) < 0)
 		return -1;
@@ -27,7 +27,7 @@ static int rm_steps(struct vm_op *op, struct vm_held *held, const void *arg, str
 }
 
 int vm_rm(struct vm_op *op, const char *selector, bool force, struct vm_instance *ret,
-	  struct vm_err *err)
+          struct vm_err *err)
 {
 	op->tolerate_damage = force;
 	return vm_held_run(op, selector, rm_steps, &force, ret, err);

@@ -87,13 +87,13 @@ static int open_subdirs(struct vm_root *root, bool create, struct vm_err *err)
 		const char *name;
 		int *fd;
 	} dirs[] = {{"guests", &root->guests_fd},
-		    {"locks", &root->locks_fd},
-		    {"run", &root->run_fd},
-		    {"trash", &root->trash_fd}};
+	            {"locks", &root->locks_fd},
+	            {"run", &root->run_fd},
+	            {"trash", &root->trash_fd}};
 
 	for (size_t i = 0; i < VM_ARRAY_LEN(dirs); i++) {
 		*dirs[i].fd = create ? vm_fs_make_dir(root->fd, dirs[i].name, err)
-				     : vm_fs_open_dir(root->fd, dirs[i].name, err);
+		                     : vm_fs_open_dir(root->fd, dirs[i].name, err);
 		if (*dirs[i].fd < 0)
 			return vm_err_wrap(err, "data root %s", root->path);
 	}
@@ -114,7 +114,8 @@ static int open_dirs(struct vm_root *root, enum vm_root_mode mode, struct vm_err
 	}
 	if (root->fd < 0)
 		return vm_err_sys(err, "data root %s", root->path);
-	/* An empty directory, or one whose maker was killed: nothing is in it that could be read. */
+	/* An empty directory, or one whose maker was killed: nothing is in it that could be read.
+	 */
 	if (mode == VM_ROOT_READ && !vm_fs_exists(root->fd, STORE_FILE)) {
 		root->missing = true;
 		return 0;
@@ -123,16 +124,16 @@ static int open_dirs(struct vm_root *root, enum vm_root_mode mode, struct vm_err
 }
 
 static int take_store_lock(struct vm_root *root, enum vm_lock_mode lock_mode, int64_t wait_ms,
-			   struct vm_err *err)
+                           struct vm_err *err)
 {
 	const struct vm_lock_request request = {
-		.dir_fd = root->locks_fd,
-		.name = STORE_LOCK,
-		.rank = VM_RANK_STORE,
-		.mode = lock_mode,
-		.deadline_ms = wait_ms > 0 ? vm_monotonic_ms() + wait_ms : wait_ms,
-		.create = true,
-		.what = "the store",
+	        .dir_fd = root->locks_fd,
+	        .name = STORE_LOCK,
+	        .rank = VM_RANK_STORE,
+	        .mode = lock_mode,
+	        .deadline_ms = wait_ms > 0 ? vm_monotonic_ms() + wait_ms : wait_ms,
+	        .create = true,
+	        .what = "the store",
 	};
 
 	return vm_lock_take(&request, &root->store_lock, err);
@@ -175,7 +176,7 @@ static int open_store_to_read(struct vm_root *root, struct vm_err *err)
 }
 
 int vm_root_open(const char *option, enum vm_root_mode mode, const int64_t *wait_ms,
-		 struct vm_root *ret_root, int64_t *ret_wait_ms, struct vm_err *err)
+                 struct vm_root *ret_root, int64_t *ret_wait_ms, struct vm_err *err)
 {
 	struct vm_root root = VM_ROOT_INIT;
 	int64_t wait = 0;
@@ -189,7 +190,7 @@ int vm_root_open(const char *option, enum vm_root_mode mode, const int64_t *wait
 	}
 	if (rc == 0)
 		rc = mode == VM_ROOT_READ ? open_store_to_read(&root, err)
-					  : open_store(&root, wait, err);
+		                          : open_store(&root, wait, err);
 	if (rc < 0) {
 		vm_root_close(&root);
 		return -1;

@@ -14,12 +14,13 @@
 #include "store.h"
 
 enum vm_root_mode {
-	VM_ROOT_READ,   /* takes no lock and creates nothing; a missing root reads as an empty one */
-	VM_ROOT_CHANGE, /* creates a missing root, migrates the store, holds the store lock shared */
+	VM_ROOT_READ, /* takes no lock and creates nothing; a missing root reads as an empty one */
+	VM_ROOT_CHANGE, /* creates a missing root, migrates the store, holds the store lock shared
+	                 */
 };
 
 struct vm_root {
-	char *path; /* absolute */
+	char *path;                                    /* absolute */
 	int fd, guests_fd, locks_fd, run_fd, trash_fd; /* -1 for a missing root that is only read */
 	struct vm_config config;
 	struct vm_store *store;
@@ -27,13 +28,15 @@ struct vm_root {
 	bool missing;
 };
 #define VM_ROOT_INIT                                                                               \
-	{.fd = -1, .guests_fd = -1, .locks_fd = -1, .run_fd = -1, .trash_fd = -1,                   \
-	 .store_lock = VM_LOCK_INIT}
+	{                                                                                          \
+		.fd = -1, .guests_fd = -1, .locks_fd = -1, .run_fd = -1, .trash_fd = -1,           \
+		.store_lock = VM_LOCK_INIT                                                         \
+	}
 
 /*
  * The data root's path: `option` if not NULL, else $VMCTL_ROOT, else /var/lib/vmctl for root or
- * ${XDG_STATE_HOME:-~/.local/state}/vmctl. malloc'ed; NULL with err (usage: it is empty or relative to
- * nothing).
+ * ${XDG_STATE_HOME:-~/.local/state}/vmctl. malloc'ed; NULL with err (usage: it is empty or relative
+ * to nothing).
  */
 char *vm_root_path(const char *option, struct vm_err *err);
 
@@ -43,7 +46,7 @@ char *vm_root_path(const char *option, struct vm_err *err);
  * Errors: those of config and store, busy (a migration or repair holds the store), system.
  */
 int vm_root_open(const char *option, enum vm_root_mode mode, const int64_t *wait_ms,
-		 struct vm_root *ret_root, int64_t *ret_wait_ms, struct vm_err *err);
+                 struct vm_root *ret_root, int64_t *ret_wait_ms, struct vm_err *err);
 void vm_root_close(struct vm_root *root);
 
 /* File names below run/ and locks/; the buffer must hold VM_ID_LEN + 8 bytes. Return buf. */

@@ -19,7 +19,8 @@ int vm_settle_needed(const struct vm_op *op, const struct vm_held *held, struct 
 {
 	int alive;
 
-	/* An intent under our lock is a dead verb's: the living hold the lock while they have one. */
+	/* An intent under our lock is a dead verb's: the living hold the lock while they have one.
+	 */
 	if (held->row.intent.verb[0])
 		return 1;
 	alive = vm_vmm_alive(op->root, held->row.id, err);
@@ -29,10 +30,10 @@ int vm_settle_needed(const struct vm_op *op, const struct vm_held *held, struct 
 }
 
 static int settled(struct vm_op *op, struct vm_held *held, enum vm_state state, pid_t pid,
-		   const char *failure, struct vm_err *err)
+                   const char *failure, struct vm_err *err)
 {
 	const struct vm_outcome outcome = {
-		.state = state, .pid = pid, .failure = failure, .verb = "repair", .durable = true};
+	        .state = state, .pid = pid, .failure = failure, .verb = "repair", .durable = true};
 
 	return vm_held_commit(op, held, &outcome, err);
 }
@@ -44,8 +45,8 @@ static int keep(struct vm_op *op, struct vm_held *held, struct vm_err *err)
 
 	event.verb = "repair";
 	event.message = held->row.intent.verb;
-	return vm_store_forget_intent(op->root->store, held->row.id, has_vmm(held->row.state), &event,
-				      err);
+	return vm_store_forget_intent(op->root->store, held->row.id, has_vmm(held->row.state),
+	                              &event, err);
 }
 
 /* No VMM, though the row says there is one. */
@@ -55,14 +56,16 @@ static int bury(struct vm_op *op, struct vm_held *held, struct vm_err *err)
 
 	if (vm_driver_clean(held->driver, held->dir_fd, err) < 0)
 		return -1;
-	/* Its saved state, if one is still there, is older than its disks: never to be loaded again. */
+	/* Its saved state, if one is still there, is older than its disks: never to be loaded
+	 * again. */
 	if (vm_fs_unlink(held->dir_fd, VM_FILE_MANIFEST, err) < 0)
 		return -1;
-	if (held->driver->ended_by_guest(held->dir_fd) || strcmp(held->row.intent.verb, "stop") == 0)
+	if (held->driver->ended_by_guest(held->dir_fd) ||
+	    strcmp(held->row.intent.verb, "stop") == 0)
 		return settled(op, held, VM_STATE_STOPPED, 0, NULL, err);
 	vm_vmm_log_tail(held->dir_fd, VM_VMM_LOG, tail, sizeof(tail));
 	snprintf(why, sizeof(why), "the VMM (pid %d) died; its log ends with: %s", held->row.pid,
-		 tail[0] ? tail : "(nothing)");
+	         tail[0] ? tail : "(nothing)");
 	vm_op_warn(op, "%s: %s", held->row.name, why);
 	return settled(op, held, VM_STATE_FAILED, 0, why, err);
 }
@@ -84,8 +87,9 @@ static int follow_guest(struct vm_op *op, struct vm_held *held, bool resume, str
 	if (rc == 0 && (guest == VM_GUEST_PAUSED) == (held->row.state == VM_STATE_PAUSED))
 		rc = keep(op, held, err);
 	else if (rc == 0)
-		rc = settled(op, held, guest == VM_GUEST_PAUSED ? VM_STATE_PAUSED : VM_STATE_RUNNING,
-			     machine.vmm.pid, NULL, err);
+		rc = settled(op, held,
+		             guest == VM_GUEST_PAUSED ? VM_STATE_PAUSED : VM_STATE_RUNNING,
+		             machine.vmm.pid, NULL, err);
 	vm_vmm_close(&machine.vmm);
 	return rc;
 }
@@ -100,8 +104,8 @@ static int undo_spawn(struct vm_op *op, struct vm_held *held, struct vm_err *err
 }
 
 /*
- * standby: the manifest is its point of no return. With it memory and disks are saved and the VMM is
- * only to be ended; without it the guest goes on from where it was paused.
+ * standby: the manifest is its point of no return. With it memory and disks are saved and the VMM
+ * is only to be ended; without it the guest goes on from where it was paused.
  */
 static int settle_standby(struct vm_op *op, struct vm_held *held, int alive, struct vm_err *err)
 {
@@ -115,12 +119,12 @@ static int settle_standby(struct vm_op *op, struct vm_held *held, int alive, str
 	    vm_fs_unlink(held->dir_fd, VM_FILE_STATE ".new", err) < 0)
 		return -1;
 	return alive ? follow_guest(op, held, strcmp(held->row.intent.detail, "running") == 0, err)
-		     : bury(op, held, err);
+	             : bury(op, held, err);
 }
 
 /*
- * restore: the row is its point of no return. Still standby: the guest never ran. Running: it may have,
- * so the manifest must go, and the guest goes on.
+ * restore: the row is its point of no return. Still standby: the guest never ran. Running: it may
+ * have, so the manifest must go, and the guest goes on.
  */
 static int settle_restore(struct vm_op *op, struct vm_held *held, int alive, struct vm_err *err)
 {
@@ -157,7 +161,8 @@ static int settle_intent(struct vm_op *op, struct vm_held *held, int alive, stru
 		return undo_spawn(op, held, err);
 	if (!alive)
 		return bury(op, held, err);
-	/* fork pauses its source only for an instant; pause, resume and stop: as the guest is now. */
+	/* fork pauses its source only for an instant; pause, resume and stop: as the guest is now.
+	 */
 	return follow_guest(op, held, strcmp(verb, "fork") == 0, err);
 }
 

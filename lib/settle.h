@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Repair: what a verb that was killed, or a VMM that died, has left is put right by whoever holds the
- * instance's lock next. docs/architecture.md has the table of what each intent means after a kill.
+ * Repair: what a verb that was killed, or a VMM that died, has left is put right by whoever holds
+ * the instance's lock next. docs/architecture.md has the table of what each intent means after a
+ * kill.
  */
 #ifndef VM_SETTLE_H
 #define VM_SETTLE_H

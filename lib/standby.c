@@ -40,7 +40,7 @@ static int rename_new(struct vm_held *held, const char *from, const char *to, st
  * last. Old memory may be mapped by this VMM and linked by forks; a rename leaves it untouched.
  */
 static int save_and_publish(struct vm_held *held, struct vm_machine *machine, const char *version,
-			    struct vm_err *err)
+                            struct vm_err *err)
 {
 	if (vm_fs_unlink(held->dir_fd, NEW_MEMORY, err) < 0 ||
 	    vm_fs_unlink(held->dir_fd, NEW_STATE, err) < 0 ||
@@ -53,7 +53,7 @@ static int save_and_publish(struct vm_held *held, struct vm_machine *machine, co
 
 /* Undo: the guest goes on as it was. The caller's error is what counts, ours only adds to it. */
 static void go_on(struct vm_op *op, struct vm_held *held, struct vm_machine *machine,
-		  struct vm_err *err)
+                  struct vm_err *err)
 {
 	struct vm_err second = {0}, ignored = {0};
 
@@ -70,17 +70,18 @@ static void go_on(struct vm_op *op, struct vm_held *held, struct vm_machine *mac
 }
 
 static int save_and_end(struct vm_op *op, struct vm_held *held, struct vm_machine *machine,
-			const char *version, struct vm_err *err)
+                        const char *version, struct vm_err *err)
 {
 	const struct vm_outcome outcome = {
-		.state = VM_STATE_STANDBY, .version = version, .durable = true};
+	        .state = VM_STATE_STANDBY, .version = version, .durable = true};
 
 	if ((held->row.state == VM_STATE_RUNNING && vm_driver_pause(machine, err) < 0) ||
 	    save_and_publish(held, machine, version, err) < 0) {
 		go_on(op, held, machine, err);
 		return -1;
 	}
-	/* With the manifest in place there is no way back: a kill from here on ends in standby too. */
+	/* With the manifest in place there is no way back: a kill from here on ends in standby too.
+	 */
 	if (vm_vmm_kill(&machine->vmm, err) < 0 ||
 	    vm_driver_clean(held->driver, held->dir_fd, err) < 0)
 		return -1;
@@ -88,7 +89,7 @@ static int save_and_end(struct vm_op *op, struct vm_held *held, struct vm_machin
 }
 
 static int standby_steps(struct vm_op *op, struct vm_held *held, const void *arg,
-			 struct vm_err *err)
+                         struct vm_err *err)
 {
 	struct vm_machine machine;
 	char version[sizeof(held->row.hypervisor_version)];

@@ -16,8 +16,8 @@ static int drop_saved_state(struct vm_held *held, struct vm_err *err)
 }
 
 /*
- * A kill after the intent leaves at most a VMM that no committed row knows: the next comer ends it and
- * the instance is what it was before.
+ * A kill after the intent leaves at most a VMM that no committed row knows: the next comer ends it
+ * and the instance is what it was before.
  */
 static int boot(struct vm_op *op, struct vm_held *held, struct vm_err *err)
 {
@@ -35,8 +35,8 @@ static int boot(struct vm_op *op, struct vm_held *held, struct vm_err *err)
 		rc = vm_driver_boot(&machine, err);
 	if (rc == 0) {
 		const struct vm_outcome outcome = {.state = VM_STATE_RUNNING,
-						   .pid = machine.vmm.pid,
-						   .version = binary.version};
+		                                   .pid = machine.vmm.pid,
+		                                   .version = binary.version};
 
 		rc = vm_held_commit(op, held, &outcome, err);
 		if (rc < 0) {

@@ -8,12 +8,13 @@
 
 /* Gives the guest its time: 0 it has ended, 1 it has not, -1 (interrupted). */
 static int ask_and_wait(struct vm_op *op, struct vm_held *held, struct vm_machine *machine,
-			int64_t grace_ms, struct vm_err *err)
+                        int64_t grace_ms, struct vm_err *err)
 {
 	struct vm_err refused = {0};
 
 	/* A paused guest cannot hear us. */
-	if (grace_ms == 0 || held->row.state == VM_STATE_PAUSED || !held->driver->caps.graceful_shutdown)
+	if (grace_ms == 0 || held->row.state == VM_STATE_PAUSED ||
+	    !held->driver->caps.graceful_shutdown)
 		return 1;
 	if (vm_driver_ask_shutdown(machine, &refused) < 0) {
 		vm_op_warn(op, "%s; it is killed", refused.message);
@@ -24,7 +25,7 @@ static int ask_and_wait(struct vm_op *op, struct vm_held *held, struct vm_machin
 }
 
 static int stop_vmm(struct vm_op *op, struct vm_held *held, const struct vm_stop_options *options,
-		    struct vm_err *err)
+                    struct vm_err *err)
 {
 	const struct vm_outcome outcome = {.state = VM_STATE_STOPPED};
 	struct vm_machine machine;
@@ -38,15 +39,16 @@ static int stop_vmm(struct vm_op *op, struct vm_held *held, const struct vm_stop
 	if (rc > 0)
 		rc = vm_vmm_kill(&machine.vmm, err);
 	vm_vmm_close(&machine.vmm);
-	/* Interrupted while waiting: the intent stays, and says that an end from now on is a stop. */
+	/* Interrupted while waiting: the intent stays, and says that an end from now on is a stop.
+	 */
 	if (rc < 0 || vm_driver_clean(held->driver, held->dir_fd, err) < 0)
 		return -1;
 	return vm_held_commit(op, held, &outcome, err);
 }
 
 /*
- * The manifest goes first: from then on nothing can be loaded. A kill anywhere is carried through by
- * the next comer.
+ * The manifest goes first: from then on nothing can be loaded. A kill anywhere is carried through
+ * by the next comer.
  */
 static int discard_standby(struct vm_op *op, struct vm_held *held, struct vm_err *err)
 {
@@ -78,12 +80,12 @@ static int stop_steps(struct vm_op *op, struct vm_held *held, const void *arg, s
 	default:
 		vm_held_wrong_state(op, held, "running, paused", err);
 		return vm_err_hint(err, "'vmctl start %s' boots it again, 'vmctl rm %s' removes it",
-				   held->row.name, held->row.name);
+		                   held->row.name, held->row.name);
 	}
 }
 
 int vm_stop(struct vm_op *op, const char *selector, const struct vm_stop_options *options,
-	    struct vm_instance *ret, struct vm_err *err)
+            struct vm_instance *ret, struct vm_err *err)
 {
 	return vm_held_run(op, selector, stop_steps, options, ret, err);
 }

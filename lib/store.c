@@ -15,40 +15,42 @@ enum {
 
 /* One step per schema version; step i leads from version i to i + 1. Never edited once released. */
 static const char *const migrations[SCHEMA_VERSION] = {
-	"CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;"
-	"CREATE TABLE instance ("
-	"  id TEXT PRIMARY KEY CHECK (length(id) = 24),"
-	"  name TEXT NOT NULL UNIQUE,"
-	"  state TEXT NOT NULL CHECK (state IN"
-	"    ('creating','stopped','standby','running','paused','failed')),"
-	"  generation INTEGER NOT NULL DEFAULT 0,"
-	"  hypervisor TEXT NOT NULL,"
-	"  hypervisor_version TEXT NOT NULL DEFAULT '',"
-	"  guest_cid INTEGER UNIQUE,"
-	"  parent_id TEXT, parent_name TEXT,"
-	"  vcpus INTEGER NOT NULL, memory_bytes INTEGER NOT NULL,"
-	"  occupies INTEGER NOT NULL DEFAULT 0 CHECK (occupies IN (0, 1)),"
-	"  pid INTEGER NOT NULL DEFAULT 0,"
-	"  created_us INTEGER NOT NULL, changed_us INTEGER NOT NULL,"
-	"  relocation TEXT NOT NULL DEFAULT '',"
-	"  failure TEXT NOT NULL DEFAULT '',"
-	"  spec TEXT NOT NULL"
-	") WITHOUT ROWID;"
-	"CREATE INDEX instance_occupies ON instance (memory_bytes) WHERE occupies = 1;"
-	"CREATE INDEX instance_parent ON instance (parent_id) WHERE parent_id IS NOT NULL;"
-	"CREATE TABLE intent ("
-	"  instance_id TEXT PRIMARY KEY REFERENCES instance (id) ON DELETE CASCADE,"
-	"  verb TEXT NOT NULL, detail TEXT NOT NULL, pid INTEGER NOT NULL, since_us INTEGER NOT NULL"
-	") WITHOUT ROWID;"
-	"CREATE TABLE event ("
-	"  seq INTEGER PRIMARY KEY AUTOINCREMENT,"
-	"  time_us INTEGER NOT NULL, verb TEXT NOT NULL, instance_id TEXT NOT NULL, name TEXT NOT NULL,"
-	"  outcome TEXT NOT NULL, duration_us INTEGER NOT NULL, waited_us INTEGER NOT NULL,"
-	"  relocation TEXT, message TEXT);"
-	"CREATE TABLE binary ("
-	"  path TEXT PRIMARY KEY, device INTEGER NOT NULL, inode INTEGER NOT NULL,"
-	"  size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, version TEXT NOT NULL"
-	") WITHOUT ROWID;",
+        "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;"
+        "CREATE TABLE instance ("
+        "  id TEXT PRIMARY KEY CHECK (length(id) = 24),"
+        "  name TEXT NOT NULL UNIQUE,"
+        "  state TEXT NOT NULL CHECK (state IN"
+        "    ('creating','stopped','standby','running','paused','failed')),"
+        "  generation INTEGER NOT NULL DEFAULT 0,"
+        "  hypervisor TEXT NOT NULL,"
+        "  hypervisor_version TEXT NOT NULL DEFAULT '',"
+        "  guest_cid INTEGER UNIQUE,"
+        "  parent_id TEXT, parent_name TEXT,"
+        "  vcpus INTEGER NOT NULL, memory_bytes INTEGER NOT NULL,"
+        "  occupies INTEGER NOT NULL DEFAULT 0 CHECK (occupies IN (0, 1)),"
+        "  pid INTEGER NOT NULL DEFAULT 0,"
+        "  created_us INTEGER NOT NULL, changed_us INTEGER NOT NULL,"
+        "  relocation TEXT NOT NULL DEFAULT '',"
+        "  failure TEXT NOT NULL DEFAULT '',"
+        "  spec TEXT NOT NULL"
+        ") WITHOUT ROWID;"
+        "CREATE INDEX instance_occupies ON instance (memory_bytes) WHERE occupies = 1;"
+        "CREATE INDEX instance_parent ON instance (parent_id) WHERE parent_id IS NOT NULL;"
+        "CREATE TABLE intent ("
+        "  instance_id TEXT PRIMARY KEY REFERENCES instance (id) ON DELETE CASCADE,"
+        "  verb TEXT NOT NULL, detail TEXT NOT NULL, pid INTEGER NOT NULL, since_us INTEGER NOT "
+        "NULL"
+        ") WITHOUT ROWID;"
+        "CREATE TABLE event ("
+        "  seq INTEGER PRIMARY KEY AUTOINCREMENT,"
+        "  time_us INTEGER NOT NULL, verb TEXT NOT NULL, instance_id TEXT NOT NULL, name TEXT NOT "
+        "NULL,"
+        "  outcome TEXT NOT NULL, duration_us INTEGER NOT NULL, waited_us INTEGER NOT NULL,"
+        "  relocation TEXT, message TEXT);"
+        "CREATE TABLE binary ("
+        "  path TEXT PRIMARY KEY, device INTEGER NOT NULL, inode INTEGER NOT NULL,"
+        "  size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, version TEXT NOT NULL"
+        ") WITHOUT ROWID;",
 };
 
 static int query_int(struct vm_store *store, const char *sql, int64_t *ret, struct vm_err *err)
@@ -82,7 +84,8 @@ int vm_store_migrate(struct vm_store *store, struct vm_err *err)
 {
 	int64_t version;
 
-	if (vm_sql_run(store, err, "PRAGMA journal_mode = WAL", "") < 0 || vm_sql_begin(store, err) < 0)
+	if (vm_sql_run(store, err, "PRAGMA journal_mode = WAL", "") < 0 ||
+	    vm_sql_begin(store, err) < 0)
 		return -1;
 	if (query_int(store, "PRAGMA user_version", &version, err) < 0)
 		return vm_sql_end(store, -1, err);
@@ -96,12 +99,13 @@ static int check_version(struct vm_store *store, struct vm_err *err)
 	if (query_int(store, "PRAGMA user_version", &version, err) < 0)
 		return -1;
 	if (version < SCHEMA_VERSION)
-		return vm_err_set(err, VM_ERR_NEEDS_REPAIR, "the store has schema %d, this vmctl needs %d",
-				  (int)version, SCHEMA_VERSION);
+		return vm_err_set(err, VM_ERR_NEEDS_REPAIR,
+		                  "the store has schema %d, this vmctl needs %d", (int)version,
+		                  SCHEMA_VERSION);
 	if (version > SCHEMA_VERSION) {
 		vm_err_set(err, VM_ERR_INCOMPATIBLE,
-			   "the store has schema %d, this vmctl knows only up to %d", (int)version,
-			   SCHEMA_VERSION);
+		           "the store has schema %d, this vmctl knows only up to %d", (int)version,
+		           SCHEMA_VERSION);
 		return vm_err_hint(err, "a newer vmctl has used this data root: install that one");
 	}
 	return 0;
@@ -110,7 +114,7 @@ static int check_version(struct vm_store *store, struct vm_err *err)
 static int read_root_id(struct vm_store *store, struct vm_err *err)
 {
 	VM_AUTO_STMT sqlite3_stmt *stmt =
-		vm_sql_prepare(store, err, "SELECT value FROM meta WHERE key = 'root_id'", "");
+	        vm_sql_prepare(store, err, "SELECT value FROM meta WHERE key = 'root_id'", "");
 	int rc = stmt ? vm_sql_step(store, stmt, err) : -1;
 
 	if (rc < 0)
@@ -125,8 +129,8 @@ static int set_up(struct vm_store *store, bool create, struct vm_err *err)
 {
 	sqlite3_busy_timeout(store->db, BUSY_TIMEOUT_MS);
 	/*
-	 * Without this the last one to close copies the whole log back and syncs it: every verb that
-	 * runs alone would pay for it.
+	 * Without this the last one to close copies the whole log back and syncs it: every verb
+	 * that runs alone would pay for it.
 	 */
 	sqlite3_db_config(store->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
 	if (vm_sql_run(store, err, "PRAGMA synchronous = NORMAL", "") < 0 ||
@@ -138,7 +142,7 @@ static int set_up(struct vm_store *store, bool create, struct vm_err *err)
 }
 
 static int open_at(const char *path, int flags, bool create, struct vm_store **ret_store,
-		   struct vm_err *err)
+                   struct vm_err *err)
 {
 	struct vm_store *store = vm_calloc(1, sizeof(*store), err);
 
@@ -167,7 +171,7 @@ int vm_store_open(const char *path, bool create, struct vm_store **ret_store, st
 int vm_store_open_empty(struct vm_store **ret_store, struct vm_err *err)
 {
 	return open_at(":memory:", SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,
-		       true, ret_store, err);
+	               true, ret_store, err);
 }
 
 void vm_store_close(struct vm_store *store)
@@ -186,14 +190,16 @@ const char *vm_store_root_id(const struct vm_store *store)
 int vm_store_add_event(struct vm_store *store, const struct vm_event *event, struct vm_err *err)
 {
 	if (vm_sql_run(store, err,
-		       "INSERT INTO event (time_us, verb, instance_id, name, outcome, duration_us,"
-		       " waited_us, relocation, message) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-		       "itttt" "iitt", vm_realtime_us(), event->verb, event->instance_id, event->name,
-		       vm_code_name(event->code), event->duration_us, event->waited_us,
-		       event->relocation, event->message) < 0)
+	               "INSERT INTO event (time_us, verb, instance_id, name, outcome, duration_us,"
+	               " waited_us, relocation, message) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+	               "itttt"
+	               "iitt",
+	               vm_realtime_us(), event->verb, event->instance_id, event->name,
+	               vm_code_name(event->code), event->duration_us, event->waited_us,
+	               event->relocation, event->message) < 0)
 		return -1;
 	return vm_sql_run(store, err, "DELETE FROM event WHERE seq <= last_insert_rowid() - ?", "i",
-			  (int64_t)EVENTS_KEPT);
+	                  (int64_t)EVENTS_KEPT);
 }
 
 int vm_store_record(struct vm_store *store, const struct vm_event *event, struct vm_err *err)
@@ -204,14 +210,14 @@ int vm_store_record(struct vm_store *store, const struct vm_event *event, struct
 }
 
 int vm_store_binary_version(struct vm_store *store, const struct vm_binary_key *key,
-			    char *ret_version, size_t size, struct vm_err *err)
+                            char *ret_version, size_t size, struct vm_err *err)
 {
 	VM_AUTO_STMT sqlite3_stmt *stmt = vm_sql_prepare(
-		store, err,
-		"SELECT version FROM binary WHERE path = ? AND device = ? AND inode = ?"
-		" AND size = ? AND mtime_ns = ?",
-		"tiiii", key->path, (int64_t)key->device, (int64_t)key->inode, (int64_t)key->size,
-		key->mtime_ns);
+	        store, err,
+	        "SELECT version FROM binary WHERE path = ? AND device = ? AND inode = ?"
+	        " AND size = ? AND mtime_ns = ?",
+	        "tiiii", key->path, (int64_t)key->device, (int64_t)key->inode, (int64_t)key->size,
+	        key->mtime_ns);
 	int rc = stmt ? vm_sql_step(store, stmt, err) : -1;
 
 	if (rc > 0)
@@ -220,9 +226,9 @@ int vm_store_binary_version(struct vm_store *store, const struct vm_binary_key *
 }
 
 int vm_store_remember_binary(struct vm_store *store, const struct vm_binary_key *key,
-			     const char *version, struct vm_err *err)
+                             const char *version, struct vm_err *err)
 {
 	return vm_sql_run(store, err, "INSERT OR REPLACE INTO binary VALUES (?, ?, ?, ?, ?, ?)",
-			  "tiiiit", key->path, (int64_t)key->device, (int64_t)key->inode,
-			  (int64_t)key->size, key->mtime_ns, version);
+	                  "tiiiit", key->path, (int64_t)key->device, (int64_t)key->inode,
+	                  (int64_t)key->size, key->mtime_ns, version);
 }

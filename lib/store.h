@@ -3,9 +3,10 @@
  * The store: an SQLite database in the data root, the truth about names, states, generations, guest
  * CIDs, intents and events. vmctl-store(5) documents the schema.
  *
- * Transactions are leaves: each function here is one short transaction (BEGIN IMMEDIATE for writers)
- * in which no lock is waited for. UNIQUE in the schema is the serialized admission point for names and
- * CIDs. Only SQLite opens the file: closing any other descriptor of it would drop SQLite's locks.
+ * Transactions are leaves: each function here is one short transaction (BEGIN IMMEDIATE for
+ * writers) in which no lock is waited for. UNIQUE in the schema is the serialized admission point
+ * for names and CIDs. Only SQLite opens the file: closing any other descriptor of it would drop
+ * SQLite's locks.
  *
  * Durability: what is committed survives kill -9 of anybody at once; a power loss may lose the last
  * commits (WAL, synchronous=NORMAL) except where a caller asks for `durable`.
@@ -44,7 +45,7 @@ struct vm_instance {
 	char id[VM_ID_LEN + 1];
 	char name[VM_NAME_MAX + 1];
 	enum vm_state state;
-	int64_t generation;          /* +1 at every committed state change */
+	int64_t generation; /* +1 at every committed state change */
 	char hypervisor[24];
 	char hypervisor_version[24]; /* of the last VMM that ran it; may be "" */
 	uint64_t guest_cid;          /* 0: it has no vsock */
@@ -52,13 +53,13 @@ struct vm_instance {
 	char parent_name[VM_NAME_MAX + 1]; /* the source's name when it was forked */
 	unsigned vcpus;
 	uint64_t memory_bytes;
-	bool occupies;               /* counts against max_running and memory_overcommit */
-	pid_t pid;                   /* of the VMM as last committed; run/<id>.alive tells the truth */
+	bool occupies; /* counts against max_running and memory_overcommit */
+	pid_t pid;     /* of the VMM as last committed; run/<id>.alive tells the truth */
 	int64_t created_us, changed_us; /* CLOCK_REALTIME */
-	char relocation[16];         /* how its saved state was made usable: "", "relative", ... */
-	char failure[512];           /* why it is failed */
+	char relocation[16]; /* how its saved state was made usable: "", "relative", ... */
+	char failure[512];   /* why it is failed */
 	struct vm_intent intent;
-	char *spec;                  /* JSON text, owned */
+	char *spec; /* JSON text, owned */
 };
 
 void vm_instance_free(struct vm_instance *instance);
@@ -74,15 +75,16 @@ struct vm_event {
 };
 
 struct vm_limits {
-	unsigned max_running;       /* 0: none */
-	uint64_t max_memory_bytes;  /* of all that occupy; 0: none */
+	unsigned max_running;      /* 0: none */
+	uint64_t max_memory_bytes; /* of all that occupy; 0: none */
 };
 
 struct vm_store;
 
 /*
  * Opens ROOT/vmctl.db. With `create` a missing or older schema is made or migrated: the caller then
- * holds the store lock exclusively. Without, an older schema gives needs_repair, a newer incompatible.
+ * holds the store lock exclusively. Without, an older schema gives needs_repair, a newer
+ * incompatible.
  */
 int vm_store_open(const char *path, bool create, struct vm_store **ret_store, struct vm_err *err);
 /* An empty store in memory, for reading verbs where there is no data root yet. */
@@ -96,40 +98,41 @@ const char *vm_store_root_id(const struct vm_store *store);
  * Errors: not_found (with a suggestion), ambiguous (lists candidates).
  */
 int vm_store_find(struct vm_store *store, const char *selector, struct vm_instance *ret,
-		  struct vm_err *err);
+                  struct vm_err *err);
 /* By id, `creating` rows included. */
-int vm_store_get(struct vm_store *store, const char *id, struct vm_instance *ret, struct vm_err *err);
+int vm_store_get(struct vm_store *store, const char *id, struct vm_instance *ret,
+                 struct vm_err *err);
 /* By exact name, `creating` rows included. */
 int vm_store_get_named(struct vm_store *store, const char *name, struct vm_instance *ret,
-		       struct vm_err *err);
+                       struct vm_err *err);
 /* All instances in order of name; `creating` ones only if asked for. */
 int vm_store_list(struct vm_store *store, bool with_creating, struct vm_instance **ret,
-		  size_t *ret_count, struct vm_err *err);
+                  size_t *ret_count, struct vm_err *err);
 
 /*
- * Admission: reserves all rows (state creating) with their intent, or none. Each row's guest_cid of 0
- * with needs_cid gets a fresh CID. Errors: already_exists (`*ret_conflict` is the row's index),
+ * Admission: reserves all rows (state creating) with their intent, or none. Each row's guest_cid of
+ * 0 with needs_cid gets a fresh CID. Errors: already_exists (`*ret_conflict` is the row's index),
  * insufficient_resources (limits).
  */
 int vm_store_reserve(struct vm_store *store, struct vm_instance *rows, size_t count, bool needs_cid,
-		     const char *verb, const struct vm_limits *limits, size_t *ret_conflict,
-		     struct vm_err *err);
+                     const char *verb, const struct vm_limits *limits, size_t *ret_conflict,
+                     struct vm_err *err);
 
 /*
- * Writes the intent of an operation before its first side effect. With `limits` the instance is about
- * to run: admission is checked and it occupies its memory from now on.
+ * Writes the intent of an operation before its first side effect. With `limits` the instance is
+ * about to run: admission is checked and it occupies its memory from now on.
  */
 int vm_store_intend(struct vm_store *store, const char *id, const char *verb, const char *detail,
-		    const struct vm_limits *limits, struct vm_err *err);
+                    const struct vm_limits *limits, struct vm_err *err);
 /* Drops the intent and records the event, if any; state and generation stay as they are. */
 int vm_store_forget_intent(struct vm_store *store, const char *id, bool occupies,
-			   const struct vm_event *event, struct vm_err *err);
+                           const struct vm_event *event, struct vm_err *err);
 
 struct vm_change {
 	const char *id;
 	int64_t generation; /* as read under the lock; the commit fails if it is another */
 	enum vm_state state;
-	pid_t pid;          /* 0: no VMM */
+	pid_t pid;                      /* 0: no VMM */
 	const char *hypervisor_version; /* NULL: as it was */
 	const char *relocation;         /* NULL: as it was */
 	const char *failure;            /* NULL: none */
@@ -138,14 +141,14 @@ struct vm_change {
 
 /*
  * Commits state changes (generation + 1), deletes the intents (unless next_detail) and records an
- * event for each, in one transaction. `events` may be NULL. Errors: invalid_state when a row is gone or
- * has another generation.
+ * event for each, in one transaction. `events` may be NULL. Errors: invalid_state when a row is
+ * gone or has another generation.
  */
 int vm_store_commit(struct vm_store *store, const struct vm_change *changes, size_t count,
-		    const struct vm_event *events, bool durable, struct vm_err *err);
+                    const struct vm_event *events, bool durable, struct vm_err *err);
 /* Deletes the row with its intent and records the event, if any. */
 int vm_store_delete(struct vm_store *store, const char *id, const struct vm_event *event,
-		    struct vm_err *err);
+                    struct vm_err *err);
 /* Records an event on its own (an operation that failed). */
 int vm_store_record(struct vm_store *store, const struct vm_event *event, struct vm_err *err);
 
@@ -159,8 +162,8 @@ struct vm_binary_key {
 	int64_t mtime_ns;
 };
 int vm_store_binary_version(struct vm_store *store, const struct vm_binary_key *key,
-			    char *ret_version, size_t size, struct vm_err *err);
+                            char *ret_version, size_t size, struct vm_err *err);
 int vm_store_remember_binary(struct vm_store *store, const struct vm_binary_key *key,
-			     const char *version, struct vm_err *err);
+                             const char *version, struct vm_err *err);
 
 #endif

@@ -6,9 +6,9 @@
 #include "store_sql.h"
 
 static const char *const state_names[VM_STATE_COUNT + 1] = {
-	[VM_STATE_CREATING] = "creating", [VM_STATE_STOPPED] = "stopped",
-	[VM_STATE_STANDBY] = "standby",	  [VM_STATE_RUNNING] = "running",
-	[VM_STATE_PAUSED] = "paused",	  [VM_STATE_FAILED] = "failed",
+        [VM_STATE_CREATING] = "creating", [VM_STATE_STOPPED] = "stopped",
+        [VM_STATE_STANDBY] = "standby",   [VM_STATE_RUNNING] = "running",
+        [VM_STATE_PAUSED] = "paused",     [VM_STATE_FAILED] = "failed",
 };
 
 const char *vm_state_name(enum vm_state state)
@@ -35,7 +35,8 @@ int vm_state_parse(const char *text, enum vm_state *ret_state, struct vm_err *er
 		return 0;
 	}
 	vm_err_set(err, VM_ERR_USAGE,
-		   "'%s' is not a state; there are stopped, standby, running, paused, failed", text);
+	           "'%s' is not a state; there are stopped, standby, running, paused, failed",
+	           text);
 	near = vm_suggest(text, state_names + 1);
 	if (near)
 		vm_err_hint(err, "did you mean '%s'?", near);
@@ -56,9 +57,9 @@ void vm_instances_free(struct vm_instance *instances, size_t count)
 }
 
 #define SELECT_INSTANCE                                                                            \
-	"SELECT i.id, i.name, i.state, i.generation, i.hypervisor, i.hypervisor_version,"           \
-	" i.guest_cid, i.parent_id, i.parent_name, i.vcpus, i.memory_bytes, i.occupies, i.pid,"     \
-	" i.created_us, i.changed_us, i.relocation, i.failure, n.verb, n.detail, i.spec"            \
+	"SELECT i.id, i.name, i.state, i.generation, i.hypervisor, i.hypervisor_version,"          \
+	" i.guest_cid, i.parent_id, i.parent_name, i.vcpus, i.memory_bytes, i.occupies, i.pid,"    \
+	" i.created_us, i.changed_us, i.relocation, i.failure, n.verb, n.detail, i.spec"           \
 	" FROM instance i LEFT JOIN intent n ON n.instance_id = i.id "
 
 static void text_column(sqlite3_stmt *stmt, int column, char *buf, size_t size)
@@ -95,8 +96,9 @@ static int read_row(sqlite3_stmt *stmt, struct vm_instance *ret, struct vm_err *
 	text_column(stmt, 18, row.intent.detail, sizeof(row.intent.detail));
 	parsed = state_of(state);
 	if (parsed < 0 || !vm_id_valid(row.id))
-		return vm_err_set(err, VM_ERR_CORRUPT, "store: instance '%s' has id '%s', state '%s'",
-				  row.name, row.id, state);
+		return vm_err_set(err, VM_ERR_CORRUPT,
+		                  "store: instance '%s' has id '%s', state '%s'", row.name, row.id,
+		                  state);
 	row.state = (enum vm_state)parsed;
 	row.spec = vm_strdup((const char *)sqlite3_column_text(stmt, 19), err);
 	if (!row.spec)
@@ -107,7 +109,7 @@ static int read_row(sqlite3_stmt *stmt, struct vm_instance *ret, struct vm_err *
 
 /* The first row of a statement: 1 found, 0 none, -1. */
 static int first_row(struct vm_store *store, sqlite3_stmt *stmt, struct vm_instance *ret,
-		     struct vm_err *err)
+                     struct vm_err *err)
 {
 	int rc = stmt ? vm_sql_step(store, stmt, err) : -1;
 
@@ -117,14 +119,15 @@ static int first_row(struct vm_store *store, sqlite3_stmt *stmt, struct vm_insta
 }
 
 static int find_one(struct vm_store *store, const char *sql, const char *key,
-		    struct vm_instance *ret, struct vm_err *err)
+                    struct vm_instance *ret, struct vm_err *err)
 {
 	VM_AUTO_STMT sqlite3_stmt *stmt = vm_sql_prepare(store, err, sql, "t", key);
 
 	return first_row(store, stmt, ret, err);
 }
 
-int vm_store_get(struct vm_store *store, const char *id, struct vm_instance *ret, struct vm_err *err)
+int vm_store_get(struct vm_store *store, const char *id, struct vm_instance *ret,
+                 struct vm_err *err)
 {
 	int rc = find_one(store, SELECT_INSTANCE "WHERE i.id = ?", id, ret, err);
 
@@ -134,7 +137,7 @@ int vm_store_get(struct vm_store *store, const char *id, struct vm_instance *ret
 }
 
 int vm_store_get_named(struct vm_store *store, const char *name, struct vm_instance *ret,
-		       struct vm_err *err)
+                       struct vm_err *err)
 {
 	int rc = find_one(store, SELECT_INSTANCE "WHERE i.name = ?", name, ret, err);
 
@@ -152,7 +155,7 @@ static bool may_be_id_prefix(const char *text)
 
 /* Lists the candidates of an ambiguous prefix. Returns -1. */
 static int say_ambiguous(struct vm_store *store, sqlite3_stmt *stmt, const char *selector,
-			 struct vm_err *err)
+                         struct vm_err *err)
 {
 	char list[512] = "";
 	size_t used = 0;
@@ -161,21 +164,22 @@ static int say_ambiguous(struct vm_store *store, sqlite3_stmt *stmt, const char 
 	sqlite3_reset(stmt);
 	while (sqlite3_step(stmt) == SQLITE_ROW && rows < 6) {
 		int n = snprintf(list + used, sizeof(list) - used, "%s%s (%s)", rows ? ", " : "",
-				 (const char *)sqlite3_column_text(stmt, 0),
-				 (const char *)sqlite3_column_text(stmt, 1));
+		                 (const char *)sqlite3_column_text(stmt, 0),
+		                 (const char *)sqlite3_column_text(stmt, 1));
 		if (n < 0 || (size_t)n >= sizeof(list) - used)
 			break;
 		used += (size_t)n;
 		rows++;
 	}
 	(void)store;
-	vm_err_set(err, VM_ERR_AMBIGUOUS, "'%s' is the beginning of several ids: %s", selector, list);
+	vm_err_set(err, VM_ERR_AMBIGUOUS, "'%s' is the beginning of several ids: %s", selector,
+	           list);
 	return vm_err_hint(err, "give more of the id, or the name");
 }
 
 /* By unique prefix of the id: 1 found, 0 none, -1 (ambiguous). */
 static int find_prefix(struct vm_store *store, const char *selector, struct vm_instance *ret,
-		       struct vm_err *err)
+                       struct vm_err *err)
 {
 	VM_AUTO_STMT sqlite3_stmt *stmt = NULL;
 	struct vm_instance row;
@@ -187,9 +191,10 @@ static int find_prefix(struct vm_store *store, const char *selector, struct vm_i
 	/* '{' follows 'z' in ASCII: the range holds exactly the ids that begin with the prefix. */
 	snprintf(end, sizeof(end), "%s{", selector);
 	stmt = vm_sql_prepare(store, err,
-			      SELECT_INSTANCE "WHERE i.id >= ? AND i.id < ? AND i.state <> 'creating'"
-					      " ORDER BY i.id LIMIT 7",
-			      "tt", selector, end);
+	                      SELECT_INSTANCE
+	                      "WHERE i.id >= ? AND i.id < ? AND i.state <> 'creating'"
+	                      " ORDER BY i.id LIMIT 7",
+	                      "tt", selector, end);
 	rc = first_row(store, stmt, &row, err);
 	if (rc <= 0)
 		return rc;
@@ -206,10 +211,11 @@ static int find_prefix(struct vm_store *store, const char *selector, struct vm_i
 static void suggest_name(struct vm_store *store, const char *selector, char *buf, size_t size)
 {
 	struct vm_err ignored = {0};
-	VM_AUTO_STMT sqlite3_stmt *stmt = vm_sql_prepare(
-		store, &ignored,
-		"SELECT name FROM instance WHERE state <> 'creating' ORDER BY changed_us DESC LIMIT 200",
-		"");
+	VM_AUTO_STMT sqlite3_stmt *stmt =
+	        vm_sql_prepare(store, &ignored,
+	                       "SELECT name FROM instance WHERE state <> 'creating' ORDER BY "
+	                       "changed_us DESC LIMIT 200",
+	                       "");
 
 	buf[0] = '\0';
 	while (stmt && buf[0] == '\0' && sqlite3_step(stmt) == SQLITE_ROW) {
@@ -222,17 +228,17 @@ static void suggest_name(struct vm_store *store, const char *selector, char *buf
 }
 
 int vm_store_find(struct vm_store *store, const char *selector, struct vm_instance *ret,
-		  struct vm_err *err)
+                  struct vm_err *err)
 {
 	char near[VM_NAME_MAX + 1];
 	int rc = 0;
 
 	if (vm_id_valid(selector))
 		rc = find_one(store, SELECT_INSTANCE "WHERE i.id = ? AND i.state <> 'creating'",
-			      selector, ret, err);
+		              selector, ret, err);
 	if (rc == 0)
 		rc = find_one(store, SELECT_INSTANCE "WHERE i.name = ? AND i.state <> 'creating'",
-			      selector, ret, err);
+		              selector, ret, err);
 	if (rc == 0)
 		rc = find_prefix(store, selector, ret, err);
 	if (rc != 0)
@@ -245,12 +251,11 @@ int vm_store_find(struct vm_store *store, const char *selector, struct vm_instan
 }
 
 int vm_store_list(struct vm_store *store, bool with_creating, struct vm_instance **ret,
-		  size_t *ret_count, struct vm_err *err)
+                  size_t *ret_count, struct vm_err *err)
 {
-	VM_AUTO_STMT sqlite3_stmt *stmt =
-		vm_sql_prepare(store, err,
-			       SELECT_INSTANCE "WHERE ? OR i.state <> 'creating' ORDER BY i.name", "i",
-			       (int64_t)with_creating);
+	VM_AUTO_STMT sqlite3_stmt *stmt = vm_sql_prepare(
+	        store, err, SELECT_INSTANCE "WHERE ? OR i.state <> 'creating' ORDER BY i.name", "i",
+	        (int64_t)with_creating);
 	struct vm_instance *rows = NULL;
 	size_t count = 0, room = 0;
 	int rc = stmt ? 0 : -1;
@@ -267,6 +272,7 @@ int vm_store_list(struct vm_store *store, bool with_creating, struct vm_instance
 			}
 			rows = more;
 		}
+		rows[count] = (struct vm_instance){0};
 		rc = read_row(stmt, &rows[count], err);
 		count += rc == 0;
 	}

@@ -11,19 +11,20 @@ int vm_sql_fail(struct vm_store *store, const char *doing, struct vm_err *err)
 	case SQLITE_BUSY:
 	case SQLITE_LOCKED:
 		vm_err_set(err, VM_ERR_BUSY, "store: %s: the database is locked by another process",
-			   doing);
-		return vm_err_hint(err, "try again; 'fuser vmctl.db' in the data root tells who has it");
+		           doing);
+		return vm_err_hint(err,
+		                   "try again; 'fuser vmctl.db' in the data root tells who has it");
 	case SQLITE_FULL:
 	case SQLITE_NOMEM:
 		return vm_err_set(err, VM_ERR_INSUFFICIENT_RESOURCES, "store: %s: %s", doing,
-				  sqlite3_errmsg(store->db));
+		                  sqlite3_errmsg(store->db));
 	case SQLITE_CORRUPT:
 	case SQLITE_NOTADB:
 		vm_err_set(err, VM_ERR_CORRUPT, "store: %s: %s", doing, sqlite3_errmsg(store->db));
 		return vm_err_hint(err, "check it with: sqlite3 vmctl.db 'PRAGMA integrity_check'");
 	default:
 		return vm_err_set(err, VM_ERR_SYSTEM, "store: %s: %s (SQLite code %d)", doing,
-				  sqlite3_errmsg(store->db), sqlite3_extended_errcode(store->db));
+		                  sqlite3_errmsg(store->db), sqlite3_extended_errcode(store->db));
 	}
 }
 
@@ -36,7 +37,7 @@ static int bind_all(sqlite3_stmt *stmt, const char *types, va_list ap)
 			rc = sqlite3_bind_int64(stmt, i + 1, va_arg(ap, int64_t));
 		else
 			rc = sqlite3_bind_text(stmt, i + 1, va_arg(ap, const char *), -1,
-					       SQLITE_TRANSIENT);
+			                       SQLITE_TRANSIENT);
 		if (rc != SQLITE_OK)
 			return -1;
 	}
@@ -44,7 +45,7 @@ static int bind_all(sqlite3_stmt *stmt, const char *types, va_list ap)
 }
 
 static sqlite3_stmt *prepare_list(struct vm_store *store, struct vm_err *err, const char *sql,
-				  const char *types, va_list ap)
+                                  const char *types, va_list ap)
 {
 	sqlite3_stmt *stmt = NULL;
 
@@ -58,7 +59,7 @@ static sqlite3_stmt *prepare_list(struct vm_store *store, struct vm_err *err, co
 }
 
 sqlite3_stmt *vm_sql_prepare(struct vm_store *store, struct vm_err *err, const char *sql,
-			     const char *types, ...)
+                             const char *types, ...)
 {
 	sqlite3_stmt *stmt;
 	va_list ap;

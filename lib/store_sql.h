@@ -17,7 +17,7 @@ struct vm_store {
  * Returns NULL with err set.
  */
 sqlite3_stmt *vm_sql_prepare(struct vm_store *store, struct vm_err *err, const char *sql,
-			     const char *types, ...);
+                             const char *types, ...);
 /* Steps: 1 a row, 0 done, -1 failed. */
 int vm_sql_step(struct vm_store *store, sqlite3_stmt *stmt, struct vm_err *err);
 /* Prepares, binds, steps to the end. Returns 0 or -1. */

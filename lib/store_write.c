@@ -9,7 +9,7 @@
 
 /* Whether one more of memory_bytes may run. Inside the caller's transaction, so nobody races us. */
 static int check_limits(struct vm_store *store, const struct vm_limits *limits, size_t more,
-			uint64_t more_bytes, struct vm_err *err)
+                        uint64_t more_bytes, struct vm_err *err)
 {
 	VM_AUTO_STMT sqlite3_stmt *stmt = NULL;
 	int64_t running, bytes;
@@ -18,32 +18,34 @@ static int check_limits(struct vm_store *store, const struct vm_limits *limits, 
 	if (!limits || more == 0 || (limits->max_running == 0 && limits->max_memory_bytes == 0))
 		return 0;
 	stmt = vm_sql_prepare(
-		store, err,
-		"SELECT count(*), ifnull(sum(memory_bytes), 0) FROM instance WHERE occupies = 1", "");
+	        store, err,
+	        "SELECT count(*), ifnull(sum(memory_bytes), 0) FROM instance WHERE occupies = 1",
+	        "");
 	if (!stmt || vm_sql_step(store, stmt, err) < 0)
 		return -1;
 	running = sqlite3_column_int64(stmt, 0);
 	bytes = sqlite3_column_int64(stmt, 1);
 	if (limits->max_running && (uint64_t)running + more > limits->max_running) {
 		vm_err_set(err, VM_ERR_INSUFFICIENT_RESOURCES,
-			   "%zu more instance%s cannot run: %jd of at most %u run already", more,
-			   more == 1 ? "" : "s", (intmax_t)running, limits->max_running);
+		           "%zu more instance%s cannot run: %jd of at most %u run already", more,
+		           more == 1 ? "" : "s", (intmax_t)running, limits->max_running);
 		return vm_err_hint(err, "stop some, or raise limits.max_running in vmctl.yaml");
 	}
 	if (limits->max_memory_bytes && (uint64_t)bytes + more_bytes > limits->max_memory_bytes) {
 		vm_err_set(err, VM_ERR_INSUFFICIENT_RESOURCES,
-			   "%s more of guest memory cannot run: %s of at most %s are in use",
-			   vm_size_format(more_bytes, want, sizeof(want)),
-			   vm_size_format((uint64_t)bytes, have, sizeof(have)),
-			   vm_size_format(limits->max_memory_bytes, max, sizeof(max)));
-		return vm_err_hint(err, "stop some, or raise limits.memory_overcommit in vmctl.yaml");
+		           "%s more of guest memory cannot run: %s of at most %s are in use",
+		           vm_size_format(more_bytes, want, sizeof(want)),
+		           vm_size_format((uint64_t)bytes, have, sizeof(have)),
+		           vm_size_format(limits->max_memory_bytes, max, sizeof(max)));
+		return vm_err_hint(err,
+		                   "stop some, or raise limits.memory_overcommit in vmctl.yaml");
 	}
 	return 0;
 }
 
 /*
- * A CID nobody has: 31 random bits above the ones that people choose by hand (0 to 2 are reserved by
- * virtio). UNIQUE decides; the caller tries again on a collision.
+ * A CID nobody has: 31 random bits above the ones that people choose by hand (0 to 2 are reserved
+ * by virtio). UNIQUE decides; the caller tries again on a collision.
  */
 static int random_cid(uint64_t *ret_cid, struct vm_err *err)
 {
@@ -56,11 +58,11 @@ static int random_cid(uint64_t *ret_cid, struct vm_err *err)
 }
 
 static int exists(struct vm_store *store, const char *sql, const char *type, int64_t number,
-		      const char *text, struct vm_err *err)
+                  const char *text, struct vm_err *err)
 {
 	VM_AUTO_STMT sqlite3_stmt *stmt = type[0] == 'i'
-						  ? vm_sql_prepare(store, err, sql, "i", number)
-						  : vm_sql_prepare(store, err, sql, "t", text);
+	                                          ? vm_sql_prepare(store, err, sql, "i", number)
+	                                          : vm_sql_prepare(store, err, sql, "t", text);
 
 	return stmt ? vm_sql_step(store, stmt, err) : -1;
 }
@@ -73,8 +75,8 @@ static int choose_cid(struct vm_store *store, uint64_t *ret_cid, struct vm_err *
 
 		if (random_cid(&cid, err) < 0)
 			return -1;
-		taken = exists(store, "SELECT 1 FROM instance WHERE guest_cid = ?", "i", (int64_t)cid,
-			       NULL, err);
+		taken = exists(store, "SELECT 1 FROM instance WHERE guest_cid = ?", "i",
+		               (int64_t)cid, NULL, err);
 		if (taken < 0)
 			return -1;
 		if (taken == 0) {
@@ -87,38 +89,40 @@ static int choose_cid(struct vm_store *store, uint64_t *ret_cid, struct vm_err *
 static int insert_row(struct vm_store *store, const struct vm_instance *row, struct vm_err *err)
 {
 	VM_AUTO_STMT sqlite3_stmt *stmt = vm_sql_prepare(
-		store, err,
-		"INSERT INTO instance (id, name, state, hypervisor, hypervisor_version, parent_id,"
-		" parent_name, vcpus, memory_bytes, occupies, created_us, changed_us, relocation, spec,"
-		" guest_cid) VALUES (?, ?, 'creating', ?, ?, nullif(?, ''), nullif(?, ''), ?, ?, ?, ?,"
-		" ?, ?, ?, nullif(?, 0))",
-		"ttttttiiiiitti", row->id, row->name, row->hypervisor, row->hypervisor_version,
-		row->parent_id, row->parent_name, (int64_t)row->vcpus, (int64_t)row->memory_bytes,
-		(int64_t)row->occupies, row->created_us, row->created_us, row->relocation, row->spec,
-		(int64_t)row->guest_cid);
+	        store, err,
+	        "INSERT INTO instance (id, name, state, hypervisor, hypervisor_version, parent_id,"
+	        " parent_name, vcpus, memory_bytes, occupies, created_us, changed_us, relocation, "
+	        "spec,"
+	        " guest_cid) VALUES (?, ?, 'creating', ?, ?, nullif(?, ''), nullif(?, ''), ?, ?, "
+	        "?, ?,"
+	        " ?, ?, ?, nullif(?, 0))",
+	        "ttttttiiiiitti", row->id, row->name, row->hypervisor, row->hypervisor_version,
+	        row->parent_id, row->parent_name, (int64_t)row->vcpus, (int64_t)row->memory_bytes,
+	        (int64_t)row->occupies, row->created_us, row->created_us, row->relocation,
+	        row->spec, (int64_t)row->guest_cid);
 
 	return stmt ? vm_sql_step(store, stmt, err) : -1;
 }
 
 static int put_intent(struct vm_store *store, const char *id, const char *verb, const char *detail,
-		      struct vm_err *err)
+                      struct vm_err *err)
 {
-	return vm_sql_run(store, err, "INSERT OR REPLACE INTO intent VALUES (?, ?, ?, ?, ?)", "tttii",
-			  id, verb, detail, (int64_t)getpid(), vm_realtime_us());
+	return vm_sql_run(store, err, "INSERT OR REPLACE INTO intent VALUES (?, ?, ?, ?, ?)",
+	                  "tttii", id, verb, detail, (int64_t)getpid(), vm_realtime_us());
 }
 
 static int reserve_one(struct vm_store *store, struct vm_instance *row, bool needs_cid,
-		       const char *verb, struct vm_err *err)
+                       const char *verb, struct vm_err *err)
 {
-	int taken =
-		exists(store, "SELECT 1 FROM instance WHERE name = ?", "t", 0, row->name, err);
+	int taken = exists(store, "SELECT 1 FROM instance WHERE name = ?", "t", 0, row->name, err);
 
 	if (taken < 0)
 		return -1;
 	if (taken > 0) {
-		vm_err_set(err, VM_ERR_ALREADY_EXISTS, "an instance '%s' exists already", row->name);
+		vm_err_set(err, VM_ERR_ALREADY_EXISTS, "an instance '%s' exists already",
+		           row->name);
 		return vm_err_hint(err, "choose another name, or remove it with 'vmctl rm %s'",
-				   row->name);
+		                   row->name);
 	}
 	if (needs_cid && choose_cid(store, &row->guest_cid, err) < 0)
 		return -1;
@@ -130,8 +134,8 @@ static int reserve_one(struct vm_store *store, struct vm_instance *row, bool nee
 }
 
 int vm_store_reserve(struct vm_store *store, struct vm_instance *rows, size_t count, bool needs_cid,
-		     const char *verb, const struct vm_limits *limits, size_t *ret_conflict,
-		     struct vm_err *err)
+                     const char *verb, const struct vm_limits *limits, size_t *ret_conflict,
+                     struct vm_err *err)
 {
 	uint64_t bytes = 0;
 	size_t running = 0;
@@ -153,7 +157,7 @@ int vm_store_reserve(struct vm_store *store, struct vm_instance *rows, size_t co
 }
 
 int vm_store_intend(struct vm_store *store, const char *id, const char *verb, const char *detail,
-		    const struct vm_limits *limits, struct vm_err *err)
+                    const struct vm_limits *limits, struct vm_err *err)
 {
 	struct vm_instance row = {0};
 	int rc;
@@ -166,13 +170,14 @@ int vm_store_intend(struct vm_store *store, const char *id, const char *verb, co
 	if (rc == 0)
 		rc = put_intent(store, id, verb, detail, err);
 	if (rc == 0 && limits)
-		rc = vm_sql_run(store, err, "UPDATE instance SET occupies = 1 WHERE id = ?", "t", id);
+		rc = vm_sql_run(store, err, "UPDATE instance SET occupies = 1 WHERE id = ?", "t",
+		                id);
 	vm_instance_free(&row);
 	return vm_sql_end(store, rc, err);
 }
 
 int vm_store_forget_intent(struct vm_store *store, const char *id, bool occupies,
-			   const struct vm_event *event, struct vm_err *err)
+                           const struct vm_event *event, struct vm_err *err)
 {
 	int rc;
 
@@ -181,7 +186,7 @@ int vm_store_forget_intent(struct vm_store *store, const char *id, bool occupies
 	rc = vm_sql_run(store, err, "DELETE FROM intent WHERE instance_id = ?", "t", id);
 	if (rc == 0)
 		rc = vm_sql_run(store, err, "UPDATE instance SET occupies = ? WHERE id = ?", "it",
-				(int64_t)occupies, id);
+		                (int64_t)occupies, id);
 	if (rc == 0 && event)
 		rc = vm_store_add_event(store, event, err);
 	return vm_sql_end(store, rc, err);
@@ -191,32 +196,34 @@ static int apply_change(struct vm_store *store, const struct vm_change *change, 
 {
 	bool occupies = change->state == VM_STATE_RUNNING || change->state == VM_STATE_PAUSED;
 
-	if (vm_sql_run(store, err,
-		       "UPDATE instance SET state = ?, generation = generation + 1, pid = ?,"
-		       " occupies = ?, hypervisor_version = ifnull(?, hypervisor_version),"
-		       " relocation = ifnull(?, relocation), failure = ifnull(?, ''), changed_us = ?"
-		       " WHERE id = ? AND generation = ?",
-		       "tiitttiti", vm_state_name(change->state), (int64_t)change->pid,
-		       (int64_t)occupies, change->hypervisor_version, change->relocation,
-		       change->failure, vm_realtime_us(), change->id, change->generation) < 0)
+	if (vm_sql_run(
+	            store, err,
+	            "UPDATE instance SET state = ?, generation = generation + 1, pid = ?,"
+	            " occupies = ?, hypervisor_version = ifnull(?, hypervisor_version),"
+	            " relocation = ifnull(?, relocation), failure = ifnull(?, ''), changed_us = ?"
+	            " WHERE id = ? AND generation = ?",
+	            "tiitttiti", vm_state_name(change->state), (int64_t)change->pid,
+	            (int64_t)occupies, change->hypervisor_version, change->relocation,
+	            change->failure, vm_realtime_us(), change->id, change->generation) < 0)
 		return -1;
 	if (sqlite3_changes(store->db) != 1)
 		return vm_err_set(err, VM_ERR_INVALID_STATE,
-				  "instance %s was changed by somebody else meanwhile", change->id);
+		                  "instance %s was changed by somebody else meanwhile", change->id);
 	if (change->next_detail)
-		return vm_sql_run(store, err, "UPDATE intent SET detail = ? WHERE instance_id = ?", "tt",
-				  change->next_detail, change->id);
+		return vm_sql_run(store, err, "UPDATE intent SET detail = ? WHERE instance_id = ?",
+		                  "tt", change->next_detail, change->id);
 	return vm_sql_run(store, err, "DELETE FROM intent WHERE instance_id = ?", "t", change->id);
 }
 
 static int set_durability(struct vm_store *store, bool durable, struct vm_err *err)
 {
 	return vm_sql_run(store, err,
-			  durable ? "PRAGMA synchronous = FULL" : "PRAGMA synchronous = NORMAL", "");
+	                  durable ? "PRAGMA synchronous = FULL" : "PRAGMA synchronous = NORMAL",
+	                  "");
 }
 
 int vm_store_commit(struct vm_store *store, const struct vm_change *changes, size_t count,
-		    const struct vm_event *events, bool durable, struct vm_err *err)
+                    const struct vm_event *events, bool durable, struct vm_err *err)
 {
 	int rc = 0;
 
@@ -238,7 +245,7 @@ int vm_store_commit(struct vm_store *store, const struct vm_change *changes, siz
 }
 
 int vm_store_delete(struct vm_store *store, const char *id, const struct vm_event *event,
-		    struct vm_err *err)
+                    struct vm_err *err)
 {
 	int rc;
 

@@ -36,7 +36,8 @@ int64_t vm_realtime_us(void);
 /* Writes a new random id and its NUL. Returns 0, or -1 (system) when the kernel has no entropy. */
 int vm_id_new(char ret_id[VM_ID_LEN + 1], struct vm_err *err);
 bool vm_id_valid(const char *id);
-/* ^[a-z0-9]([a-z0-9-]*[a-z0-9])?$, at most 63 characters; a violation is usage and says which rule. */
+/* ^[a-z0-9]([a-z0-9-]*[a-z0-9])?$, at most 63 characters; a violation is usage and says which rule.
+ */
 int vm_name_check(const char *name, struct vm_err *err);
 
 /* Like asprintf, but returns the string (free() it) or NULL with insufficient_resources set. */
@@ -55,7 +56,7 @@ int vm_size_parse(const char *text, const char *what, uint64_t *ret_bytes, struc
 char *vm_size_format(uint64_t bytes, char *buf, size_t size);
 /* Parses a decimal integer in [min, max]; -1 (usage) names `what`, the value and the range. */
 int vm_int_parse(const char *text, const char *what, int64_t min, int64_t max, int64_t *ret,
-		 struct vm_err *err);
+                 struct vm_err *err);
 /*
  * The candidate that a mistyped word most likely meant (Damerau-Levenshtein distance of at most a
  * third of its length, at least 1; case does not count), or NULL. `words` ends with NULL.

@@ -20,8 +20,9 @@
 #include "util.h"
 
 enum {
-	KILL_TIMEOUT_MS = 20000, /* a killed VMM with much memory may take a while to be torn down */
-	HANDOVER_MS = 5000,      /* between fork and the child's own record of its pid */
+	KILL_TIMEOUT_MS =
+	        20000,      /* a killed VMM with much memory may take a while to be torn down */
+	HANDOVER_MS = 5000, /* between fork and the child's own record of its pid */
 };
 
 void vm_vmm_close(struct vm_vmm *vmm)
@@ -46,7 +47,8 @@ int vm_vmm_wait(const struct vm_vmm *vmm, int64_t deadline_ms, struct vm_err *er
 		if (vm_interrupt_check(err) < 0)
 			return -1;
 	}
-	waitpid(vmm->pid, NULL, WNOHANG); /* a child of ours would stay a zombie as long as we live */
+	waitpid(vmm->pid, NULL,
+	        WNOHANG); /* a child of ours would stay a zombie as long as we live */
 	return 0;
 }
 
@@ -60,7 +62,8 @@ int vm_vmm_kill(struct vm_vmm *vmm, struct vm_err *err)
 	rc = vm_vmm_wait(vmm, vm_monotonic_ms() + KILL_TIMEOUT_MS, err);
 	vm_interrupt_resume();
 	if (rc > 0)
-		return vm_err_set(err, VM_ERR_TIMEOUT, "the VMM (pid %d) does not die of SIGKILL", vmm->pid);
+		return vm_err_set(err, VM_ERR_TIMEOUT, "the VMM (pid %d) does not die of SIGKILL",
+		                  vmm->pid);
 	return rc;
 }
 
@@ -110,13 +113,13 @@ static int open_recorded(int fd, struct vm_vmm *ret_vmm, struct vm_err *err)
 }
 
 int vm_vmm_open(const struct vm_root *root, const char *id, struct vm_vmm *ret_vmm,
-		struct vm_err *err)
+                struct vm_err *err)
 {
 	const struct timespec pause = {.tv_nsec = 500000};
 	int64_t deadline = vm_monotonic_ms() + HANDOVER_MS;
 	char name[VM_LOCK_NAME_SIZE];
 	VM_AUTO_CLOSE int fd = openat(root->run_fd, vm_root_alive_name(id, name),
-				      O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	                              O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
 
 	if (fd < 0)
 		return errno == ENOENT ? 0 : vm_err_sys(err, "opening run/%s", name);
@@ -132,8 +135,10 @@ int vm_vmm_open(const struct vm_root *root, const char *id, struct vm_vmm *ret_v
 			return rc;
 		if (vm_monotonic_ms() > deadline)
 			return vm_err_set(err, VM_ERR_NEEDS_REPAIR,
-					  "run/%s is locked by a process that left no valid record", name);
-		/* The spawned child is between fork and its record, or has just died: an instant. */
+			                  "run/%s is locked by a process that left no valid record",
+			                  name);
+		/* The spawned child is between fork and its record, or has just died: an instant.
+		 */
 		nanosleep(&pause, NULL);
 	}
 }

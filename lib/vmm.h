@@ -2,10 +2,11 @@
 /*
  * The hypervisor's process (VMM): how it is spawned, recognised and ended.
  *
- * Liveness: run/<id>.alive is flock'd by the parent and inherited by the VMM across exec, so the lock
- * is held exactly as long as the VMM lives, whatever kills it and whoever its parent was. The child
- * writes its own pid and start time into the file before it executes the hypervisor: whoever finds the
- * lock held can find the process, also when the spawning verb was killed at any instruction.
+ * Liveness: run/<id>.alive is flock'd by the parent and inherited by the VMM across exec, so the
+ * lock is held exactly as long as the VMM lives, whatever kills it and whoever its parent was. The
+ * child writes its own pid and start time into the file before it executes the hypervisor: whoever
+ * finds the lock held can find the process, also when the spawning verb was killed at any
+ * instruction.
  */
 #ifndef VM_VMM_H
 #define VM_VMM_H
@@ -21,24 +22,28 @@ struct vm_vmm {
 	pid_t pid;
 	int pid_fd; /* -1: none; polls readable when the VMM has ended */
 };
-#define VM_VMM_INIT {.pid_fd = -1}
+#define VM_VMM_INIT                                                                                \
+	{                                                                                          \
+		.pid_fd = -1                                                                       \
+	}
 
 /* Files of an instance that the VMM has as its standard streams. */
 #define VM_CONSOLE_LOG "console.log" /* stdout: the guest's serial output */
 #define VM_CONSOLE_IN "console.in"   /* stdin: a FIFO, the guest's serial input */
-#define VM_VMM_LOG "vmm.log"	     /* stderr, and the hypervisor's own log */
+#define VM_VMM_LOG "vmm.log"         /* stderr, and the hypervisor's own log */
 
 /*
- * Spawns argv[0] (an absolute path) with cwd = the instance's directory, in a session of its own, with
- * the streams above and no other descriptor but the liveness lock. The caller holds the instance's lock.
- * Errors: hypervisor (cannot be executed), busy (another VMM of this instance is alive), system.
+ * Spawns argv[0] (an absolute path) with cwd = the instance's directory, in a session of its own,
+ * with the streams above and no other descriptor but the liveness lock. The caller holds the
+ * instance's lock. Errors: hypervisor (cannot be executed), busy (another VMM of this instance is
+ * alive), system.
  */
 int vm_vmm_spawn(const struct vm_root *root, const char *id, int dir_fd, const char *const *argv,
-		 struct vm_vmm *ret_vmm, struct vm_err *err);
+                 struct vm_vmm *ret_vmm, struct vm_err *err);
 
 /* Finds the instance's VMM: 1 alive (`*ret_vmm` is open), 0 there is none, -1. */
 int vm_vmm_open(const struct vm_root *root, const char *id, struct vm_vmm *ret_vmm,
-		struct vm_err *err);
+                struct vm_err *err);
 /* Whether it is alive, without opening it: 1, 0, -1. Cheap. */
 int vm_vmm_alive(const struct vm_root *root, const char *id, struct vm_err *err);
 

@@ -40,7 +40,7 @@ static int take_alive(const struct vm_root *root, const char *id, int *ret_fd, s
 {
 	char name[VM_LOCK_NAME_SIZE];
 	VM_AUTO_CLOSE int fd = openat(root->run_fd, vm_root_alive_name(id, name),
-				      O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+	                              O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
 	int rc;
 
 	if (fd < 0)
@@ -62,8 +62,7 @@ static int open_streams(int dir_fd, struct spawn *spawn, struct vm_err *err)
 	if (mkfifoat(dir_fd, VM_CONSOLE_IN, 0600) < 0 && errno != EEXIST)
 		return vm_err_sys(err, "creating " VM_CONSOLE_IN);
 	/* Read and write: the VMM itself keeps the FIFO open, so it never sees an end of input. */
-	spawn->in_fd =
-		openat(dir_fd, VM_CONSOLE_IN, O_RDWR | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
+	spawn->in_fd = openat(dir_fd, VM_CONSOLE_IN, O_RDWR | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
 	spawn->out_fd = openat(dir_fd, VM_CONSOLE_LOG, append, 0600);
 	spawn->log_fd = openat(dir_fd, VM_VMM_LOG, append, 0600);
 	if (spawn->in_fd < 0 || spawn->out_fd < 0 || spawn->log_fd < 0)
@@ -110,8 +109,9 @@ static _Noreturn void become_vmm(const struct spawn *spawn)
 	signal(SIGPIPE, SIG_DFL);
 	umask(0077);
 	/*
-	 * The record comes first: from here on whoever finds the lock held can name the process. The
-	 * streams are all above ALIVE_FD or get there by dup2, so no number is overwritten too early.
+	 * The record comes first: from here on whoever finds the lock held can name the process.
+	 * The streams are all above ALIVE_FD or get there by dup2, so no number is overwritten too
+	 * early.
 	 */
 	if (record_self(spawn->alive_fd) == 0 && setsid() >= 0 && fchdir(spawn->dir_fd) == 0 &&
 	    dup2(spawn->in_fd, STDIN_FILENO) >= 0 && dup2(spawn->out_fd, STDOUT_FILENO) >= 0 &&
@@ -175,16 +175,16 @@ static int fork_vmm(struct spawn *spawn, struct vm_vmm *ret_vmm, struct vm_err *
 }
 
 int vm_vmm_spawn(const struct vm_root *root, const char *id, int dir_fd, const char *const *argv,
-		 struct vm_vmm *ret_vmm, struct vm_err *err)
+                 struct vm_vmm *ret_vmm, struct vm_err *err)
 {
 	struct spawn spawn = {
-		.argv = argv,
-		.dir_fd = dir_fd,
-		.alive_fd = -1,
-		.in_fd = -1,
-		.out_fd = -1,
-		.log_fd = -1,
-		.report_fd = -1,
+	        .argv = argv,
+	        .dir_fd = dir_fd,
+	        .alive_fd = -1,
+	        .in_fd = -1,
+	        .out_fd = -1,
+	        .log_fd = -1,
+	        .report_fd = -1,
 	};
 	int rc = -1;
 

@@ -80,6 +80,7 @@ struct cli {
 	struct vm_root root;
 	struct vm_op op;
 	struct cli_progress progress;
+	int output_errno;    /* why stdout could not be written, as far as known */
 	enum vm_code status; /* of the first failure that was reported */
 };
 
@@ -101,7 +102,7 @@ void cli_print_help(const struct cli *cli);
 /* A usage error found by a verb: adds the hint that points to --help. Returns -1. */
 int cli_usage(const struct cli *cli, struct vm_err *err, const char *fmt, ...)
         __attribute__((format(printf, 3, 4)));
-/* "running,paused" to a bit mask of 1 << state, added to *mask. `creating` is not for users. */
+/* "running,paused" to a bit mask of 1 << state, added to *mask. */
 int cli_parse_states(const char *text, unsigned *mask, struct vm_err *err);
 
 /* --- open.c -------------------------------------------------------------------------------------
@@ -111,6 +112,8 @@ int cli_parse_states(const char *text, unsigned *mask, struct vm_err *err);
 int cli_open(struct cli *cli, enum vm_root_mode mode, struct vm_err *err);
 /* Begins the next of several operations: its clocks start anew. */
 struct vm_op *cli_begin(struct cli *cli);
+/* With -v: says how long it took since cli_begin(). */
+void cli_say_took(struct cli *cli, const char *what);
 /*
  * Opens the data root for changes and calls `act` for each operand in turn. All are tried; each
  * success is printed, each failure reported.
@@ -130,6 +133,13 @@ void cli_warn(void *ctx, const char *text);
 
 /* --- print.c ------------------------------------------------------------------------------------
  */
+
+/*
+ * For output that must be seen at once. False when it cannot be written: then there is no point in
+ * going on, and the end of the verb reports it.
+ */
+bool cli_write(struct cli *cli, const void *data, size_t len);
+bool cli_flush(struct cli *cli);
 
 /* Prints one result: its name, with -q its id, with -o json one object on one line. */
 int cli_print_instance(struct cli *cli, const struct vm_instance *instance, struct vm_err *err);

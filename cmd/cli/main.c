@@ -29,17 +29,19 @@ static void close_stdout(struct cli *cli)
 	bool failed = ferror(stdout) != 0;
 	struct vm_err err = {0};
 
-	errno = 0;
-	if (fclose(stdout) == 0 && !failed)
+	if (fclose(stdout) != 0) {
+		failed = true;
+		cli->output_errno = errno;
+	}
+	if (!failed)
 		return;
 	if (cli->status == VM_OK)
 		cli->status = VM_ERR_SYSTEM;
-	if (errno == EPIPE) /* nobody reads any more, and the exit status says it */
+	if (cli->output_errno == EPIPE) /* nobody reads any more, and the exit status says it */
 		return;
-	if (errno != 0)
-		vm_err_sys(&err, "cannot write to standard output");
-	else
-		vm_err_set(&err, VM_ERR_SYSTEM, "cannot write to standard output");
+	vm_err_set(&err, VM_ERR_SYSTEM, "cannot write to standard output%s%s",
+	           cli->output_errno != 0 ? ": " : "",
+	           cli->output_errno != 0 ? strerror(cli->output_errno) : "");
 	cli_fail(cli, &err);
 }
 

@@ -41,13 +41,13 @@ struct vm_op *cli_begin(struct cli *cli)
 	return &cli->op;
 }
 
-static void say_times(struct cli *cli, const char *name)
+void cli_say_took(struct cli *cli, const char *what)
 {
 	char text[256];
 
 	if (!cli->verbose)
 		return;
-	(void)snprintf(text, sizeof(text), "'%s' took %.1f ms, %.1f ms of it waiting", name,
+	(void)snprintf(text, sizeof(text), "%s took %.1f ms, %.1f ms of it waiting", what,
 	               (double)(vm_monotonic_us() - cli->op.began_us) / 1000.0,
 	               (double)cli->op.waited_us / 1000.0);
 	cli_progress_say(&cli->progress, text);
@@ -71,7 +71,7 @@ int cli_each(struct cli *cli,
 			cli_fail(cli, &one);
 			continue;
 		}
-		say_times(cli, instance.name);
+		cli_say_took(cli, instance.name);
 		rc = cli_print_instance(cli, &instance, err);
 		vm_instance_free(&instance);
 	}

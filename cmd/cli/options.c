@@ -212,13 +212,15 @@ static int read_options(struct cli *cli, const struct table *table, int argc, ch
 	return err->code == VM_OK ? 0 : -1;
 }
 
+/* Puts the way to --help behind what the error's hint says already. */
 static int add_help_hint(const struct cli *cli, struct vm_err *err)
 {
 	char before[sizeof(err->hint)];
+	size_t len = strlen(err->hint);
+	const char *joint = len == 0 ? "" : err->hint[len - 1] == '?' ? " " : "; ";
 
 	memcpy(before, err->hint, sizeof(before));
-	return vm_err_hint(err, "%s%stry '%s --help'", before, before[0] != '\0' ? " " : "",
-	                   cli->program);
+	return vm_err_hint(err, "%s%stry '%s --help'", before, joint, cli->program);
 }
 
 int cli_parse(struct cli *cli, int argc, char **argv, struct vm_err *err)

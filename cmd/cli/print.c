@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -144,6 +145,23 @@ json_t *cli_instance_json(const struct vm_root *root, const struct vm_instance *
 	        "intent", intent_json(&instance->intent), "spec", spec);
 }
 
+static bool note_output(struct cli *cli, bool written)
+{
+	if (!written && cli->output_errno == 0)
+		cli->output_errno = errno;
+	return written;
+}
+
+bool cli_write(struct cli *cli, const void *data, size_t len)
+{
+	return note_output(cli, fwrite(data, 1, len, stdout) == len);
+}
+
+bool cli_flush(struct cli *cli)
+{
+	return note_output(cli, fflush(stdout) == 0);
+}
+
 int cli_print_json(json_t *json, struct vm_err *err)
 {
 	if (json == NULL)
@@ -162,7 +180,7 @@ int cli_print_instance(struct cli *cli, const struct vm_instance *instance, stru
 	cli_progress_hide(&cli->progress);
 	if (cli->quiet || cli->output != CLI_JSON) {
 		(void)puts(cli->quiet ? instance->id : instance->name);
-		(void)fflush(stdout);
+		(void)cli_flush(cli);
 		return 0;
 	}
 	json = cli_instance_json(&cli->root, instance);
@@ -170,7 +188,7 @@ int cli_print_instance(struct cli *cli, const struct vm_instance *instance, stru
 		return vm_err_set(err, VM_ERR_INSUFFICIENT_RESOURCES, "out of memory");
 	(void)json_dumpf(json, stdout, JSON_COMPACT);
 	(void)putchar('\n');
-	(void)fflush(stdout);
+	(void)cli_flush(cli);
 	json_decref(json);
 	return 0;
 }

@@ -25,10 +25,12 @@ int vm_driver_find(const char *name, const struct vm_driver **ret, struct vm_err
 			*ret = vm_drivers[i];
 			return 0;
 		}
-		snprintf(list + strlen(list), sizeof(list) - strlen(list), " %s", vm_drivers[i]->name);
+		snprintf(list + strlen(list), sizeof(list) - strlen(list), " %s",
+		         vm_drivers[i]->name);
 	}
-	return vm_err_set(err, VM_ERR_UNSUPPORTED, "there is no driver for hypervisor '%s'; there are:%s",
-			  name ? name : "", list);
+	return vm_err_set(err, VM_ERR_UNSUPPORTED,
+	                  "there is no driver for hypervisor '%s'; there are:%s", name ? name : "",
+	                  list);
 }
 
 static void begin_call(struct vm_machine *machine)
@@ -69,7 +71,7 @@ int vm_driver_resume(struct vm_machine *machine, struct vm_err *err)
 }
 
 int vm_driver_save(struct vm_machine *machine, const char *memory, const char *state,
-		   struct vm_err *err)
+                   struct vm_err *err)
 {
 	begin_call(machine);
 	machine->deadline_ms += (int64_t)(machine->spec->memory_bytes / SLOWEST_DISK_BYTES_PER_MS);

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Hypervisor drivers. A driver is one const table of functions and one struct of capabilities; generic
- * code asks capabilities and never names a hypervisor. The vm_driver_* functions below are the one
- * place that calls the table: they set deadlines and put the driver's name into errors.
+ * Hypervisor drivers. A driver is one const table of functions and one struct of capabilities;
+ * generic code asks capabilities and never names a hypervisor. The vm_driver_* functions below are
+ * the one place that calls the table: they set deadlines and put the driver's name into errors.
  *
- * A driver acts on one machine: an instance's directory and, once spawned, its VMM. Names of files are
- * relative to that directory, and the VMM is started with it as its cwd.
+ * A driver acts on one machine: an instance's directory and, once spawned, its VMM. Names of files
+ * are relative to that directory, and the VMM is started with it as its cwd.
  */
 #ifndef VM_DRIVER_H
 #define VM_DRIVER_H
@@ -22,8 +22,8 @@
 /* Files of an instance's directory that generic code and drivers share. */
 #define VM_FILE_KERNEL "kernel"
 #define VM_FILE_INITRD "initrd"
-#define VM_FILE_MEMORY "memory"   /* published memory: immutable, shared by hard links */
-#define VM_FILE_STATE "vmstate"   /* published state file: immutable */
+#define VM_FILE_MEMORY "memory" /* published memory: immutable, shared by hard links */
+#define VM_FILE_STATE "vmstate" /* published state file: immutable */
 #define VM_FILE_API_SOCKET "vmm.sock"
 #define VM_FILE_VSOCK "vsock.sock"
 /* "disk-<id>.img" */
@@ -31,15 +31,16 @@ enum { VM_DISK_FILE_SIZE = VM_DISK_ID_MAX + 16 };
 char *vm_disk_file(const struct vm_disk *disk, char *buf);
 
 struct vm_driver_caps {
-	bool concurrent_fork_prepare; /* many forks may be prepared from one standby source at once */
+	bool concurrent_fork_prepare; /* many forks may be prepared from one standby source at once
+	                               */
 	bool snapshot_keeps_running;  /* a snapshot leaves the VMM able to resume in place */
-	bool relative_paths;          /* saved states hold relative paths: usable in any directory */
-	bool state_rewrite;           /* absolute paths in a saved state can be rewritten */
-	bool cid_rewrite;             /* the guest CID in a saved state can be changed */
-	bool network_override;        /* taps can be given anew at load */
-	bool memory_shared_base;      /* many VMMs map one memory file privately */
+	bool relative_paths;     /* saved states hold relative paths: usable in any directory */
+	bool state_rewrite;      /* absolute paths in a saved state can be rewritten */
+	bool cid_rewrite;        /* the guest CID in a saved state can be changed */
+	bool network_override;   /* taps can be given anew at load */
+	bool memory_shared_base; /* many VMMs map one memory file privately */
 	bool diff_snapshot;
-	bool graceful_shutdown;       /* the guest can be asked to shut down */
+	bool graceful_shutdown;           /* the guest can be asked to shut down */
 	unsigned max_concurrent_restores; /* default number of restore slots */
 };
 
@@ -54,7 +55,7 @@ struct vm_machine {
 	const struct vm_driver *driver;
 	const struct vm_driver_info *binary; /* needed by boot and load only */
 	const char *id;
-	const char *name;  /* for messages */
+	const char *name; /* for messages */
 	const struct vm_spec *spec;
 	uint64_t guest_cid; /* 0: no vsock */
 	int dir_fd;
@@ -66,9 +67,9 @@ enum vm_guest_state { VM_GUEST_NOT_STARTED, VM_GUEST_RUNNING, VM_GUEST_PAUSED };
 
 /* A saved state to be made another instance's. */
 struct vm_state_move {
-	int from_fd;             /* source directory with VM_FILE_STATE (or `from_name`) */
+	int from_fd; /* source directory with VM_FILE_STATE (or `from_name`) */
 	const char *from_name;
-	int to_fd;               /* target directory; VM_FILE_STATE is published there */
+	int to_fd; /* target directory; VM_FILE_STATE is published there */
 	const struct vm_spec *spec;
 	uint64_t from_cid, to_cid; /* 0: no vsock */
 	bool durable;
@@ -79,20 +80,23 @@ struct vm_driver {
 	struct vm_driver_caps caps;
 	/* Whether this driver can run the spec; unsupported/usage with the field's name. */
 	int (*check_spec)(const struct vm_spec *spec, struct vm_err *err);
-	/* Finds the binary and its version (remembered in the store). hypervisor when there is none. */
+	/* Finds the binary and its version (remembered in the store). hypervisor when there is
+	 * none. */
 	int (*probe)(const struct vm_root *root, struct vm_driver_info *ret, struct vm_err *err);
 	/* Spawns and boots. On failure no VMM is left. */
 	int (*boot)(struct vm_machine *machine, struct vm_err *err);
-	/* Spawns and loads VM_FILE_STATE with VM_FILE_MEMORY; paused unless `resume`. Same on failure. */
+	/* Spawns and loads VM_FILE_STATE with VM_FILE_MEMORY; paused unless `resume`. Same on
+	 * failure. */
 	int (*load)(struct vm_machine *machine, bool resume, struct vm_err *err);
 	int (*pause)(struct vm_machine *machine, struct vm_err *err);
 	int (*resume)(struct vm_machine *machine, struct vm_err *err);
 	/* Saves a paused guest; paths are relative to the instance's directory. */
 	int (*save)(struct vm_machine *machine, const char *memory, const char *state,
-		    struct vm_err *err);
+	            struct vm_err *err);
 	int (*query)(struct vm_machine *machine, enum vm_guest_state *ret, struct vm_err *err);
 	int (*ask_shutdown)(struct vm_machine *machine, struct vm_err *err);
-	/* Whether a saved state of `version` can be loaded by the binary of `now`: 0 or incompatible. */
+	/* Whether a saved state of `version` can be loaded by the binary of `now`: 0 or
+	 * incompatible. */
 	int (*check_version)(const char *version, const char *now, struct vm_err *err);
 	int (*move_state)(const struct vm_state_move *move, struct vm_err *err);
 	/* Whether the VMM, now dead, ended because the guest shut down (by its log). */
@@ -112,7 +116,7 @@ int vm_driver_load(struct vm_machine *machine, bool resume, struct vm_err *err);
 int vm_driver_pause(struct vm_machine *machine, struct vm_err *err);
 int vm_driver_resume(struct vm_machine *machine, struct vm_err *err);
 int vm_driver_save(struct vm_machine *machine, const char *memory, const char *state,
-		   struct vm_err *err);
+                   struct vm_err *err);
 int vm_driver_query(struct vm_machine *machine, enum vm_guest_state *ret, struct vm_err *err);
 int vm_driver_ask_shutdown(struct vm_machine *machine, struct vm_err *err);
 /* Removes what a dead VMM left behind. */

@@ -16,13 +16,14 @@
 
 enum {
 	STATE_MAX_BYTES = 16 * 1024 * 1024, /* real ones have 15 to 60 KB */
-	MEMORY_MIN_BYTES = 1024 * 1024,
+	MIB = 1024 * 1024,
 };
 
 static int check_spec(const struct vm_spec *spec, struct vm_err *err)
 {
-	if (spec->memory_bytes < MEMORY_MIN_BYTES || spec->memory_bytes % (1024 * 1024) != 0)
-		return vm_err_set(err, VM_ERR_USAGE, "memory: Firecracker wants whole MiB, at least 1");
+	if (spec->memory_bytes < MIB || spec->memory_bytes % MIB != 0)
+		return vm_err_set(err, VM_ERR_USAGE,
+		                  "memory: Firecracker wants whole MiB, at least 1");
 	return 0;
 }
 
@@ -42,7 +43,8 @@ static int abandon(struct vm_machine *machine)
 static int put(struct vm_machine *machine, const char *path, json_t *body, struct vm_err *err)
 {
 	if (!body)
-		return vm_err_set(err, VM_ERR_INSUFFICIENT_RESOURCES, "PUT %s: out of memory", path);
+		return vm_err_set(err, VM_ERR_INSUFFICIENT_RESOURCES, "PUT %s: out of memory",
+		                  path);
 	return vm_fc_call(machine, "PUT", path, body, NULL, err);
 }
 
@@ -54,10 +56,10 @@ static int put_disks(struct vm_machine *machine, struct vm_err *err)
 
 		snprintf(path, sizeof(path), "/drives/%s", disk->id);
 		if (put(machine, path,
-			json_pack("{s:s,s:s,s:b,s:b}", "drive_id", disk->id, "path_on_host",
-				  vm_disk_file(disk, file), "is_root_device", (int)disk->root,
-				  "is_read_only", (int)disk->read_only),
-			err) < 0)
+		        json_pack("{s:s,s:s,s:b,s:b}", "drive_id", disk->id, "path_on_host",
+		                  vm_disk_file(disk, file), "is_root_device", (int)disk->root,
+		                  "is_read_only", (int)disk->read_only),
+		        err) < 0)
 			return -1;
 	}
 	return 0;
@@ -66,8 +68,8 @@ static int put_disks(struct vm_machine *machine, struct vm_err *err)
 static json_t *boot_source(const struct vm_spec *spec)
 {
 	return json_pack("{s:s,s:s,s:s*}", "kernel_image_path", VM_FILE_KERNEL, "boot_args",
-			 spec->boot_args ? spec->boot_args : DEFAULT_BOOT_ARGS, "initrd_path",
-			 spec->initrd ? VM_FILE_INITRD : NULL);
+	                 spec->boot_args ? spec->boot_args : DEFAULT_BOOT_ARGS, "initrd_path",
+	                 spec->initrd ? VM_FILE_INITRD : NULL);
 }
 
 static int configure(struct vm_machine *machine, struct vm_err *err)
@@ -75,17 +77,17 @@ static int configure(struct vm_machine *machine, struct vm_err *err)
 	const struct vm_spec *spec = machine->spec;
 
 	if (put(machine, "/machine-config",
-		json_pack("{s:i,s:I}", "vcpu_count", (int)spec->vcpus, "mem_size_mib",
-			  (json_int_t)(spec->memory_bytes >> 20)),
-		err) < 0 ||
+	        json_pack("{s:i,s:I}", "vcpu_count", (int)spec->vcpus, "mem_size_mib",
+	                  (json_int_t)(spec->memory_bytes >> 20)),
+	        err) < 0 ||
 	    put(machine, "/boot-source", boot_source(spec), err) < 0 || put_disks(machine, err) < 0)
 		return -1;
 	if (machine->guest_cid == 0)
 		return 0;
 	return put(machine, "/vsock",
-		   json_pack("{s:I,s:s}", "guest_cid", (json_int_t)machine->guest_cid, "uds_path",
-			     VM_FILE_VSOCK),
-		   err);
+	           json_pack("{s:I,s:s}", "guest_cid", (json_int_t)machine->guest_cid, "uds_path",
+	                     VM_FILE_VSOCK),
+	           err);
 }
 
 static int boot(struct vm_machine *machine, struct vm_err *err)
@@ -101,10 +103,10 @@ static int load(struct vm_machine *machine, bool resume, struct vm_err *err)
 	/* Any load failure ends the process, so there is nothing to retry in the same VMM. */
 	if (vm_fc_spawn(machine, err) < 0 ||
 	    put(machine, "/snapshot/load",
-		json_pack("{s:s,s:{s:s,s:s},s:b}", "snapshot_path", VM_FILE_STATE, "mem_backend",
-			  "backend_type", "File", "backend_path", VM_FILE_MEMORY, "resume_vm",
-			  (int)resume),
-		err) < 0)
+	        json_pack("{s:s,s:{s:s,s:s},s:b}", "snapshot_path", VM_FILE_STATE, "mem_backend",
+	                  "backend_type", "File", "backend_path", VM_FILE_MEMORY, "resume_vm",
+	                  (int)resume),
+	        err) < 0)
 		return abandon(machine);
 	return 0;
 }
@@ -125,14 +127,15 @@ static int query(struct vm_machine *machine, enum vm_guest_state *ret, struct vm
 	else if (state && strcmp(state, "Not started") == 0)
 		*ret = VM_GUEST_NOT_STARTED;
 	else
-		rc = vm_err_set(err, VM_ERR_HYPERVISOR, "GET /: unknown state '%s'", state ? state : "");
+		rc = vm_err_set(err, VM_ERR_HYPERVISOR, "GET /: unknown state '%s'",
+		                state ? state : "");
 	json_decref(answer);
 	return rc;
 }
 
 /* A change of state that timed out may still have happened: ask before calling it a failure. */
 static int set_state(struct vm_machine *machine, const char *state, enum vm_guest_state want,
-		     struct vm_err *err)
+                     struct vm_err *err)
 {
 	enum vm_guest_state now = VM_GUEST_NOT_STARTED;
 	struct vm_err second = {0};
@@ -159,12 +162,12 @@ static int resume_guest(struct vm_machine *machine, struct vm_err *err)
 }
 
 static int save(struct vm_machine *machine, const char *memory, const char *state,
-		struct vm_err *err)
+                struct vm_err *err)
 {
 	return put(machine, "/snapshot/create",
-		   json_pack("{s:s,s:s,s:s}", "snapshot_type", "Full", "snapshot_path", state,
-			     "mem_file_path", memory),
-		   err);
+	           json_pack("{s:s,s:s,s:s}", "snapshot_type", "Full", "snapshot_path", state,
+	                     "mem_file_path", memory),
+	           err);
 }
 
 static int ask_shutdown(struct vm_machine *machine, struct vm_err *err)
@@ -181,7 +184,7 @@ static int check_version(const char *version, const char *now, struct vm_err *er
 	if (strncmp(version, now, len) == 0 && (now[len] == '.' || now[len] == '\0'))
 		return 0;
 	vm_err_set(err, VM_ERR_INCOMPATIBLE,
-		   "the state was saved by Firecracker %s, the binary here is %s", version, now);
+	           "the state was saved by Firecracker %s, the binary here is %s", version, now);
 	return vm_err_hint(err, "name a Firecracker %.*s by $VMCTL_FIRECRACKER", (int)len, version);
 }
 
@@ -201,7 +204,7 @@ static int move_state(const struct vm_state_move *move, struct vm_err *err)
 		return vm_fs_publish(move->to_fd, VM_FILE_STATE, data, len, move->durable, err);
 	}
 	if (vm_fc_state_set_cid(data, len, VM_FILE_VSOCK, move->from_cid, move->to_cid, &rewritten,
-				&new_len, err) < 0)
+	                        &new_len, err) < 0)
 		return vm_err_wrap(err, "%s", move->from_name);
 	return vm_fs_publish(move->to_fd, VM_FILE_STATE, rewritten, new_len, move->durable, err);
 }
@@ -217,31 +220,32 @@ static bool ended_by_guest(int dir_fd)
 static const char *const leftovers[] = {VM_FILE_API_SOCKET, VM_FILE_VSOCK, NULL};
 
 const struct vm_driver vm_driver_firecracker = {
-	.name = "firecracker",
-	.caps =
-		{
-			.concurrent_fork_prepare = true,
-			.snapshot_keeps_running = true,
-			.relative_paths = true,
-			.state_rewrite = false, /* saved states are relative; adopting others: not yet */
-			.cid_rewrite = true,
-			.network_override = false,
-			.memory_shared_base = true,
-			.diff_snapshot = false,
-			.graceful_shutdown = true,
-			.max_concurrent_restores = 32,
-		},
-	.check_spec = check_spec,
-	.probe = vm_fc_probe,
-	.boot = boot,
-	.load = load,
-	.pause = pause_guest,
-	.resume = resume_guest,
-	.save = save,
-	.query = query,
-	.ask_shutdown = ask_shutdown,
-	.check_version = check_version,
-	.move_state = move_state,
-	.ended_by_guest = ended_by_guest,
-	.leftovers = leftovers,
+        .name = "firecracker",
+        .caps =
+                {
+                        .concurrent_fork_prepare = true,
+                        .snapshot_keeps_running = true,
+                        .relative_paths = true,
+                        .state_rewrite =
+                                false, /* saved states are relative; adopting others: not yet */
+                        .cid_rewrite = true,
+                        .network_override = false,
+                        .memory_shared_base = true,
+                        .diff_snapshot = false,
+                        .graceful_shutdown = true,
+                        .max_concurrent_restores = 32,
+                },
+        .check_spec = check_spec,
+        .probe = vm_fc_probe,
+        .boot = boot,
+        .load = load,
+        .pause = pause_guest,
+        .resume = resume_guest,
+        .save = save,
+        .query = query,
+        .ask_shutdown = ask_shutdown,
+        .check_version = check_version,
+        .move_state = move_state,
+        .ended_by_guest = ended_by_guest,
+        .leftovers = leftovers,
 };

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The Firecracker driver (1.10 and newer). docs/firecracker.md lists the measured facts it rests on. */
+/* The Firecracker driver (1.10 and newer). docs/firecracker.md lists the measured facts it rests
+ * on. */
 #ifndef VM_FIRECRACKER_H
 #define VM_FIRECRACKER_H
 
@@ -9,17 +10,19 @@
 
 extern const struct vm_driver vm_driver_firecracker;
 
-/* --- private to lib/driver/firecracker*.c ------------------------------------------------------- */
+/* --- private to lib/driver/firecracker*.c -------------------------------------------------------
+ */
 
 /* Finds the binary, asks its version once per file. */
 int vm_fc_probe(const struct vm_root *root, struct vm_driver_info *ret, struct vm_err *err);
 /* Spawns the VMM and waits until its API answers. On failure no VMM is left. */
 int vm_fc_spawn(struct vm_machine *machine, struct vm_err *err);
 /*
- * One API request. `body` is stolen (may be NULL). `ret_answer` (may be NULL) gets the answer's JSON as
- * a new reference. A refusal becomes a vmctl code by what the VMM says, with its own message kept.
+ * One API request. `body` is stolen (may be NULL). `ret_answer` (may be NULL) gets the answer's
+ * JSON as a new reference. A refusal becomes a vmctl code by what the VMM says, with its own
+ * message kept.
  */
 int vm_fc_call(struct vm_machine *machine, const char *method, const char *path, json_t *body,
-	       json_t **ret_answer, struct vm_err *err);
+               json_t **ret_answer, struct vm_err *err);
 
 #endif

@@ -15,34 +15,36 @@ static const struct {
 	enum vm_code code;
 	const char *hint;
 } refusals[] = {
-	{"os error 28", NULL, VM_ERR_INSUFFICIENT_RESOURCES, "the disk is full: free some space"},
-	{"os error 122", NULL, VM_ERR_INSUFFICIENT_RESOURCES, "the disk quota is used up"},
-	{"os error 12)", NULL, VM_ERR_INSUFFICIENT_RESOURCES, "the host is out of memory"},
-	{"os error 24", NULL, VM_ERR_INSUFFICIENT_RESOURCES, "raise the limit of open files"},
-	{"Error binding to the host-side Unix socket", NULL, VM_ERR_BUSY,
-	 "another process uses the instance's vsock socket"},
-	{"Open tap device failed", "os error 16", VM_ERR_BUSY, "another VMM uses that tap device"},
-	{"Error manipulating the backing file", NULL, VM_ERR_CORRUPT,
-	 "a disk of the instance is missing or cannot be opened"},
-	{"Failed to load guest memory", NULL, VM_ERR_CORRUPT, "the saved memory is missing or damaged"},
-	{"offset and length is greater then file length", NULL, VM_ERR_CORRUPT,
-	 "the saved memory is too short"},
-	{"Total sum of memory regions exceeds", NULL, VM_ERR_CORRUPT, "the saved memory is too short"},
-	{"Failed to open snapshot file", NULL, VM_ERR_CORRUPT, "the saved state is missing"},
-	{"smaller than CRC length", NULL, VM_ERR_CORRUPT, "the saved state is empty"},
-	{"too short to contain CRC", NULL, VM_ERR_CORRUPT, "the saved state is empty"},
-	{"CRC64 validation failed", NULL, VM_ERR_CORRUPT, "the saved state is damaged"},
-	{"Magic value does not match", NULL, VM_ERR_CORRUPT, "the saved state is damaged"},
-	{"Invalid data version", NULL, VM_ERR_INCOMPATIBLE,
-	 "the state was saved by another version of Firecracker"},
-	{"bincode decoding", NULL, VM_ERR_CORRUPT,
-	 "the saved state is damaged, or of another version of Firecracker"},
-	{"bitcode error", NULL, VM_ERR_CORRUPT,
-	 "the saved state is damaged, or of another version of Firecracker"},
-	{"not allowed after configuring boot-specific resources", NULL, VM_ERR_INVALID_STATE, ""},
-	{"save/restore unavailable while running", NULL, VM_ERR_INVALID_STATE, ""},
-	{"Diff snapshots are not allowed", NULL, VM_ERR_UNSUPPORTED, ""},
-	{"/dev/kvm", NULL, VM_ERR_HYPERVISOR, "'vmctl doctor' checks /dev/kvm"},
+        {"os error 28", NULL, VM_ERR_INSUFFICIENT_RESOURCES, "the disk is full: free some space"},
+        {"os error 122", NULL, VM_ERR_INSUFFICIENT_RESOURCES, "the disk quota is used up"},
+        {"os error 12)", NULL, VM_ERR_INSUFFICIENT_RESOURCES, "the host is out of memory"},
+        {"os error 24", NULL, VM_ERR_INSUFFICIENT_RESOURCES, "raise the limit of open files"},
+        {"Error binding to the host-side Unix socket", NULL, VM_ERR_BUSY,
+         "another process uses the instance's vsock socket"},
+        {"Open tap device failed", "os error 16", VM_ERR_BUSY, "another VMM uses that tap device"},
+        {"Error manipulating the backing file", NULL, VM_ERR_CORRUPT,
+         "a disk of the instance is missing or cannot be opened"},
+        {"Failed to load guest memory", NULL, VM_ERR_CORRUPT,
+         "the saved memory is missing or damaged"},
+        {"offset and length is greater then file length", NULL, VM_ERR_CORRUPT,
+         "the saved memory is too short"},
+        {"Total sum of memory regions exceeds", NULL, VM_ERR_CORRUPT,
+         "the saved memory is too short"},
+        {"Failed to open snapshot file", NULL, VM_ERR_CORRUPT, "the saved state is missing"},
+        {"smaller than CRC length", NULL, VM_ERR_CORRUPT, "the saved state is empty"},
+        {"too short to contain CRC", NULL, VM_ERR_CORRUPT, "the saved state is empty"},
+        {"CRC64 validation failed", NULL, VM_ERR_CORRUPT, "the saved state is damaged"},
+        {"Magic value does not match", NULL, VM_ERR_CORRUPT, "the saved state is damaged"},
+        {"Invalid data version", NULL, VM_ERR_INCOMPATIBLE,
+         "the state was saved by another version of Firecracker"},
+        {"bincode decoding", NULL, VM_ERR_CORRUPT,
+         "the saved state is damaged, or of another version of Firecracker"},
+        {"bitcode error", NULL, VM_ERR_CORRUPT,
+         "the saved state is damaged, or of another version of Firecracker"},
+        {"not allowed after configuring boot-specific resources", NULL, VM_ERR_INVALID_STATE, ""},
+        {"save/restore unavailable while running", NULL, VM_ERR_INVALID_STATE, ""},
+        {"Diff snapshots are not allowed", NULL, VM_ERR_UNSUPPORTED, ""},
+        {"/dev/kvm", NULL, VM_ERR_HYPERVISOR, "'vmctl doctor' checks /dev/kvm"},
 };
 
 static int refuse(const char *what, const char *message, struct vm_err *err)
@@ -59,7 +61,7 @@ static int refuse(const char *what, const char *message, struct vm_err *err)
 
 /* The "fault_message" of a refusal, or its raw body. */
 static int refused(const char *method, const char *path, const struct vm_http_response *response,
-		   struct vm_err *err)
+                   struct vm_err *err)
 {
 	json_t *json = json_loads(response->body, 0, NULL);
 	const char *fault = json_string_value(json_object_get(json, "fault_message"));
@@ -89,23 +91,24 @@ static int explain_death(struct vm_machine *machine, struct vm_err *err)
 }
 
 int vm_fc_call(struct vm_machine *machine, const char *method, const char *path, json_t *body,
-	       json_t **ret_answer, struct vm_err *err)
+               json_t **ret_answer, struct vm_err *err)
 {
 	VM_AUTO_FREE char *text = body ? json_dumps(body, JSON_COMPACT) : NULL;
 	struct vm_http_response response = {0};
 	const struct vm_http_request request = {
-		.dir_fd = machine->dir_fd,
-		.socket = VM_FILE_API_SOCKET,
-		.method = method,
-		.path = path,
-		.body = text,
-		.deadline_ms = machine->deadline_ms,
+	        .dir_fd = machine->dir_fd,
+	        .socket = VM_FILE_API_SOCKET,
+	        .method = method,
+	        .path = path,
+	        .body = text,
+	        .deadline_ms = machine->deadline_ms,
 	};
 	int rc = 0;
 
 	if (body && !text) {
 		json_decref(body);
-		return vm_err_set(err, VM_ERR_INSUFFICIENT_RESOURCES, "%s %s: out of memory", method, path);
+		return vm_err_set(err, VM_ERR_INSUFFICIENT_RESOURCES, "%s %s: out of memory",
+		                  method, path);
 	}
 	json_decref(body);
 	if (vm_http_call(&request, &response, err) < 0) {
@@ -117,8 +120,8 @@ int vm_fc_call(struct vm_machine *machine, const char *method, const char *path,
 	if (rc == 0 && ret_answer) {
 		*ret_answer = json_loads(response.body, 0, NULL);
 		if (!*ret_answer)
-			rc = vm_err_set(err, VM_ERR_HYPERVISOR, "%s %s: the answer is not JSON", method,
-					path);
+			rc = vm_err_set(err, VM_ERR_HYPERVISOR, "%s %s: the answer is not JSON",
+			                method, path);
 	}
 	vm_http_response_free(&response);
 	return rc;

@@ -45,7 +45,7 @@ static int find_binary(const struct vm_root *root, char *ret_path, size_t size, 
 
 		if (!real || access(real, X_OK) < 0) {
 			vm_err_sys(err, "firecracker: %s (from %s)", given,
-				   given == env ? "$VMCTL_FIRECRACKER" : "the config");
+			           given == env ? "$VMCTL_FIRECRACKER" : "the config");
 			err->code = VM_ERR_HYPERVISOR;
 			return -1;
 		}
@@ -56,7 +56,7 @@ static int find_binary(const struct vm_root *root, char *ret_path, size_t size, 
 		return 0;
 	vm_err_set(err, VM_ERR_HYPERVISOR, "firecracker is not installed: it is not in PATH");
 	return vm_err_hint(err, "install it, or name it by $VMCTL_FIRECRACKER or firecracker: in "
-				"vmctl.yaml");
+	                        "vmctl.yaml");
 }
 
 /* Runs "BINARY --version", whose first line is "Firecracker v1.12.1". */
@@ -79,7 +79,7 @@ static int ask_version(const char *path, char *ret_version, size_t size, struct 
 	close(ends[1]);
 	while (pid > 0 && used < sizeof(text) - 1 &&
 	       ((n = read(ends[0], text + used, sizeof(text) - 1 - used)) > 0 ||
-		(n < 0 && errno == EINTR)))
+	        (n < 0 && errno == EINTR)))
 		used += n > 0 ? (size_t)n : 0;
 	close(ends[0]);
 	if (pid < 0)
@@ -88,7 +88,7 @@ static int ask_version(const char *path, char *ret_version, size_t size, struct 
 		;
 	if (sscanf(text, "Firecracker v%23[0-9A-Za-z.-]", ret_version) != 1)
 		return vm_err_set(err, VM_ERR_HYPERVISOR,
-				  "%s --version says '%.40s', not 'Firecracker v...'", path, text);
+		                  "%s --version says '%.40s', not 'Firecracker v...'", path, text);
 	(void)size;
 	return 0;
 }
@@ -113,7 +113,7 @@ int vm_fc_probe(const struct vm_root *root, struct vm_driver_info *ret, struct v
 	if (known < 0)
 		return -1;
 	if (!known && (ask_version(info.path, info.version, sizeof(info.version), err) < 0 ||
-		       vm_store_remember_binary(root->store, &key, info.version, err) < 0))
+	               vm_store_remember_binary(root->store, &key, info.version, err) < 0))
 		return -1;
 	*ret = info;
 	return 0;
@@ -126,7 +126,7 @@ static int try_connect(int dir_fd)
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 
 	snprintf(address.sun_path, sizeof(address.sun_path), "/proc/self/fd/%d/" VM_FILE_API_SOCKET,
-		 dir_fd);
+	         dir_fd);
 	return fd >= 0 && connect(fd, (const struct sockaddr *)&address, sizeof(address)) == 0;
 }
 
@@ -137,28 +137,30 @@ static int died_early(struct vm_machine *machine, struct vm_err *err)
 
 	vm_vmm_log_tail(machine->dir_fd, VM_VMM_LOG, tail, sizeof(tail));
 	return vm_err_set(err, VM_ERR_HYPERVISOR, "the VMM ended at once: %s",
-			  tail[0] ? tail : "(its log is empty)");
+	                  tail[0] ? tail : "(its log is empty)");
 }
 
 /*
- * Waits until the socket accepts. Its creation is an inotify event; between bind() and listen() there
- * is an instant in which connections are refused, hence the short slices once the file is there.
+ * Waits until the socket accepts. Its creation is an inotify event; between bind() and listen()
+ * there is an instant in which connections are refused, hence the short slices once the file is
+ * there.
  */
 static int await_api(struct vm_machine *machine, int inotify_fd, struct vm_err *err)
 {
 	struct pollfd p[2] = {{.fd = machine->vmm.pid_fd, .events = POLLIN},
-			      {.fd = inotify_fd, .events = POLLIN}};
+	                      {.fd = inotify_fd, .events = POLLIN}};
 	char events[1024] __attribute__((aligned(8)));
 
 	while (!try_connect(machine->dir_fd)) {
 		int64_t left = machine->deadline_ms - vm_monotonic_ms();
 		bool bound = vm_fs_exists(machine->dir_fd, VM_FILE_API_SOCKET);
 		const struct timespec slice = {.tv_sec = bound ? 0 : left / 1000,
-					       .tv_nsec = bound ? 50000 : left % 1000 * 1000000};
+		                               .tv_nsec = bound ? 50000 : left % 1000 * 1000000};
 
 		if (left <= 0)
-			return vm_err_set(err, VM_ERR_TIMEOUT, "the VMM's API did not come up in %d ms",
-					  (int)machine->root->config.api_timeout_ms);
+			return vm_err_set(err, VM_ERR_TIMEOUT,
+			                  "the VMM's API did not come up in %d ms",
+			                  (int)machine->root->config.api_timeout_ms);
 		if (ppoll(p, 2, &slice, NULL) < 0 && errno != EINTR)
 			return vm_err_sys(err, "waiting for the VMM's API");
 		if (vm_interrupt_check(err) < 0)
@@ -185,10 +187,12 @@ static int watch_dir(int dir_fd, struct vm_err *err)
 int vm_fc_spawn(struct vm_machine *machine, struct vm_err *err)
 {
 	VM_AUTO_CLOSE int inotify_fd = -1;
-	const char *argv[] = {machine->binary->path, "--id",	  machine->id,	"--api-sock", VM_FILE_API_SOCKET,
-			      "--log-path",   VM_VMM_LOG, "--level",	"Info",	      NULL};
+	const char *argv[] = {
+	        machine->binary->path, "--id",     machine->id, "--api-sock", VM_FILE_API_SOCKET,
+	        "--log-path",          VM_VMM_LOG, "--level",   "Info",       NULL};
 
-	/* Sockets of a dead VMM stay behind and would be refused ("stale API socket", EADDRINUSE). */
+	/* Sockets of a dead VMM stay behind and would be refused ("stale API socket", EADDRINUSE).
+	 */
 	if (vm_driver_clean(machine->driver, machine->dir_fd, err) < 0)
 		return -1;
 	inotify_fd = watch_dir(machine->dir_fd, err);

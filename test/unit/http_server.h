@@ -63,8 +63,8 @@ struct server {
 	struct script script;
 	int listen_fd;
 	pthread_t thread;
-	char request[8192];
-	size_t request_len;
+	char request[8192]; /* its beginning */
+	size_t request_len; /* all of it */
 };
 
 struct fixture {
@@ -132,12 +132,15 @@ static inline void *serve(void *arg)
 	const struct script *script = &s->script;
 	size_t len = script->answer ? strlen(script->answer) : 0;
 	int fd = accept4(s->listen_fd, NULL, NULL, SOCK_CLOEXEC);
-	char sink[64];
+	char sink[4096];
 	ssize_t n = 1;
 
 	while (fd >= 0 && !script->ignore && n > 0 && !request_complete(s)) {
-		n = recv(fd, s->request + s->request_len, sizeof(s->request) - 1 - s->request_len,
-		         0);
+		size_t room = sizeof(s->request) - 1;
+
+		room = s->request_len < room ? room - s->request_len : 0;
+		n = room > 0 ? recv(fd, s->request + s->request_len, room, 0)
+		             : recv(fd, sink, sizeof(sink), 0);
 		s->request_len += n > 0 ? (size_t)n : 0;
 	}
 	if (script->signal_pid > 0)
@@ -178,6 +181,18 @@ static inline struct vm_http_request request_in(int dir_fd, int64_t ms)
 	        .path = "/vm",
 	        .deadline_ms = vm_monotonic_ms() + ms,
 	};
+}
+
+/* More than the buffers of a unix socket hold; free() it. */
+static inline char *large_body(void)
+{
+	size_t size = 8UL * 1024 * 1024;
+	char *body = malloc(size + 1);
+
+	assert_non_null(body);
+	memset(body, 'x', size);
+	body[size] = '\0';
+	return body;
 }
 
 /* One call against a scripted server. */

@@ -20,7 +20,7 @@ struct shared {
 	atomic_int most;             /* the most of them at once */
 	atomic_int overlaps;         /* must stay 0 */
 	atomic_int failures;         /* errors of workers */
-	atomic_int owner[SLOTS_MAX]; /* worker number + 1 of the holder of each file, or 0 */
+	atomic_int owner[SLOTS_MAX]; /* who holds each file (worker number + 1, or pid), or 0 */
 	atomic_bool doomed[4096];    /* set before the worker of that number is killed */
 	atomic_int turns[WORKERS];
 };
@@ -141,7 +141,7 @@ static inline int hold(void *arg)
 
 	if (vm_slot_acquire(&f->pool, patience(), &slot, NULL, &err) != 0)
 		return (int)err.code;
-	if (atomic_exchange(&f->shared->owner[slot.index], 1) != 0)
+	if (atomic_exchange(&f->shared->owner[slot.index], (int)getpid()) != 0)
 		atomic_fetch_add(&f->shared->overlaps, 1);
 	atomic_fetch_add(&f->shared->ready, 1);
 	if (!wait_for(atomic_load(&f->shared->stop)))

@@ -78,21 +78,39 @@ static void the_request_carries_method_path_and_body(void **state)
 	vm_http_response_free(&response);
 }
 
-/* More than the socket's buffers hold, to a peer that answers and closes without reading any of it.
- */
+/* More than the socket's buffers hold, so that sending has to wait for the peer. */
+static void a_large_request_is_sent_whole(void **state)
+{
+	struct fixture *f = *state;
+	struct vm_http_request request = request_in(f->dir_fd, PLENTY_MS);
+	struct vm_http_response response = {0};
+	struct vm_err err = {0};
+	char *body = large_body();
+	struct server s;
+
+	request.method = "PUT";
+	request.body = body;
+	server_start(&s, f->dir_fd, closing("HTTP/1.1 204 \r\n\r\n"));
+	if (vm_http_call(&request, &response, &err) < 0)
+		fail_msg("%s", err.message);
+	server_join(&s);
+	assert_int_equal(response.status, 204);
+	assert_int_equal(s.request_len,
+	                 strstr(s.request, "\r\n\r\n") + 4 - s.request + (long)strlen(body));
+	vm_http_response_free(&response);
+	free(body);
+}
+
+/* The same to a peer that answers and closes without reading any of it. */
 static void an_early_refusal_of_a_large_request_is_read(void **state)
 {
 	struct fixture *f = *state;
 	struct vm_http_request request = request_in(f->dir_fd, PLENTY_MS);
 	struct vm_http_response response = {0};
 	struct vm_err err = {0};
-	size_t size = 8UL * 1024 * 1024;
-	char *body = malloc(size + 1);
+	char *body = large_body();
 	struct server s;
 
-	assert_non_null(body);
-	memset(body, 'x', size);
-	body[size] = '\0';
 	request.method = "PUT";
 	request.body = body;
 	server_start(&s, f->dir_fd,
@@ -172,6 +190,7 @@ int main(void)
 	        TEST(a_body_without_length_ends_with_the_connection),
 	        TEST(a_large_body_arrives_whole),
 	        TEST(the_request_carries_method_path_and_body),
+	        TEST(a_large_request_is_sent_whole),
 	        TEST(an_early_refusal_of_a_large_request_is_read),
 	        TEST(a_socket_in_a_very_deep_directory_is_reached),
 	        TEST(at_fdcwd_takes_a_path_longer_than_sun_path),

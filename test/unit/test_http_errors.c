@@ -20,13 +20,9 @@ static void a_peer_that_does_not_read_ends_with_the_deadline(void **state)
 	struct vm_http_request request = request_in(f->dir_fd, SOON_MS);
 	struct vm_http_response response;
 	struct vm_err err = {0};
-	size_t size = 8UL * 1024 * 1024;
-	char *body = malloc(size + 1);
+	char *body = large_body();
 	int fd = listen_at(f->dir_fd, "vmm.sock", 1); /* nobody accepts */
 
-	assert_non_null(body);
-	memset(body, 'x', size);
-	body[size] = '\0';
 	request.method = "PUT";
 	request.body = body;
 	assert_int_equal(vm_http_call(&request, &response, &err), -1);
@@ -117,6 +113,8 @@ static void oversized_bodies_are_refused_though_the_peer_holds_on(void **state)
 	        {"HTTP/1.1 200 OK\r\nContent-Length: 4194305\r\n\r\n", "", "larger than"},
 	        {"HTTP/1.1 200 OK\r\n\r\n", "xxxxxxxxxxxxxxxx", "larger than"},
 	        {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n400001\r\n", "",
+	         "larger than"},
+	        {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n10000000000000001\r\n", "",
 	         "larger than"},
 	        {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
 	         "10\r\n0123456789abcdef\r\n", "larger than"},

@@ -244,6 +244,19 @@ static void nothing_leaks_from_success_or_failure(void **state)
 	assert_int_equal(count_fds(), fds - 1);
 }
 
+static void a_symbolic_link_is_not_followed(void **state)
+{
+	const struct fixture *f = *state;
+	struct vm_lock_request request = request_for(f, "link", VM_RANK_SOURCE);
+	struct vm_lock lock = VM_LOCK_INIT;
+	struct vm_err err = {0};
+
+	assert_int_equal(symlinkat("elsewhere", f->dir.fd, "link"), 0);
+	assert_int_equal(vm_lock_take(&request, &lock, &err), -1);
+	assert_int_equal(err.code, VM_ERR_SYSTEM);
+	assert_int_equal(faccessat(f->dir.fd, "elsewhere", F_OK, 0), -1);
+}
+
 /* --- waiting among signals ----------------------------------------------------------------------
  */
 
@@ -456,6 +469,7 @@ int main(void)
 	        TEST(each_thread_has_a_mask_of_its_own),
 	        TEST(try_and_probe_tell_held_from_free),
 	        TEST(nothing_leaks_from_success_or_failure),
+	        TEST(a_symbolic_link_is_not_followed),
 	        TEST(a_storm_of_signals_changes_nothing),
 	        TEST(a_deadline_works_with_all_signals_blocked),
 	        TEST(threads_have_deadlines_of_their_own),

@@ -1,0 +1,420 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck disable=SC2154 # bats sets output, stderr and lines; wait_all sets statuses
+# Many processes at once: locks, names, restore slots.
+
+load helpers
+
+setup() {
+	vm_setup
+	holders=()
+	mkfifo release
+}
+
+teardown() {
+	local pid
+	for pid in "${holders[@]}"; do
+		kill "$pid" 2>/dev/null || true
+	done
+	touch "$BATS_TEST_TMPDIR/go" # whoever waits in a gated Firecracker
+	vm_teardown
+}
+
+held() {
+	! flock -n "$1" true
+}
+
+# hold FILE: locks it from a process of its own, $holder, until it is killed.
+hold() {
+	(
+		exec 9>>"$1" 3>&-
+		flock 9
+		read -r _ <>release
+	) &
+	holder=$!
+	holders+=("$holder")
+	wait_for held "$1"
+}
+
+let_go() {
+	kill "$1"
+	wait "$1" || true
+}
+
+# Whether somebody sleeps for an flock of this file.
+awaited() {
+	grep -q -E -e "-> FLOCK .*:$(stat -c %i "$1") " /proc/locks
+}
+
+# A Firecracker that waits for the file `go` before it begins: who loads with it keeps his slot.
+gated_firecracker() {
+	local real=${VMCTL_FIRECRACKER:-$(command -v firecracker)}
+	cat >gated <<-GATED
+		#!/bin/bash
+		[ "\$1" = --version ] || until [ -e '$BATS_TEST_TMPDIR/go' ]; do sleep 0.02; done
+		exec '$real' "\$@"
+	GATED
+	chmod +x gated
+	VMCTL_FIRECRACKER=$PWD/gated
+	export VMCTL_FIRECRACKER
+}
+
+# start_forks COUNT NAME [arguments...]: that many processes at once; {} in NAME is their number.
+start_forks() {
+	local count=$1 name=$2 i
+	shift 2
+	pids=()
+	for ((i = 1; i <= count; i++)); do
+		vmctl fork src "${name//\{\}/$i}" "$@" >"out-$i" 2>"err-$i" 3>&- &
+		pids+=($!)
+	done
+}
+
+# Rows and processes agree, and nothing is left of whatever failed.
+assert_agrees() {
+	local known
+	known=$(sqlite3 -readonly "$VMCTL_ROOT/vmctl.db" \
+		"SELECT count(*) FROM instance WHERE state IN ('running', 'paused')")
+	assert_equal "$(live_vmms)" "$known"
+	assert_equal "$(find "$VMCTL_ROOT/guests" -mindepth 1 -maxdepth 1 -printf '%f\n' | sort)" \
+		"$(vmctl ls -q | sort)"
+	assert_clean
+}
+
+# The most snapshots that were being loaded at one instant, by the logs of the VMMs.
+loads_at_once() {
+	local name
+	for name; do
+		awk '/"\/snapshot\/load"/ { print $1, 1 }
+			/.load snapshot. API request took/ { print $1, -1 }' "$(dir_of "$name")/vmm.log"
+	done | sort | awk '{ now += $2; if (now > most) most = now } END { print most }'
+}
+
+@test "20 processes fork one source under 20 names, and all succeed" {
+	make_standby src
+	local before name
+	before=$(sums_of src)
+	start_forks 20 'web-{}'
+	wait_all "${pids[@]}"
+	assert_equal "$(count_status 0)" 20
+	assert_equal "$(live_vmms)" 20
+	assert_equal "$(vmctl ls -o json | jq -r '.[].guest_cid' | sort -u | wc -l)" 21
+	for name in web-{1..20}; do
+		wait_for has_ticked "$name"
+		assert_equal "$(boots_of "$name")" 0
+	done
+	assert_equal "$(sums_of src)" "$before"
+	assert_agrees
+}
+
+@test "20 processes fork one source under one name: one succeeds, 19 say that it exists" {
+	make_standby src
+	start_forks 20 web
+	wait_all "${pids[@]}"
+	assert_equal "$(count_status 0)" 1
+	assert_equal "$(count_status 4)" 19
+	assert_equal "$(cat out-*)" web
+	assert_equal "$(cat err-* | grep -c "an instance 'web' exists already")" 19
+	assert_equal "$(vmctl ls -q | wc -l)" 2
+	wait_for has_ticked web
+	assert_agrees
+}
+
+@test "eight processes want the same five names: one gets all of them, the others none" {
+	make_standby src
+	start_forks 8 'web-{}' --target-state standby # names web-1 to web-8, out of the way
+	wait_all "${pids[@]}"
+	local i
+	pids=()
+	for i in {1..8}; do
+		vmctl fork src -n 5 --name 'set-{}' >"out-$i" 2>"err-$i" 3>&- &
+		pids+=($!)
+	done
+	wait_all "${pids[@]}"
+	assert_equal "$(count_status 0)" 1
+	assert_equal "$(count_status 4)" 7
+	assert_equal "$(cat out-* | sort)" "$(printf 'set-%d\n' {1..5})"
+	assert_equal "$(live_vmms)" 5
+	assert_agrees
+}
+
+@test "more forks than restore slots succeed by waiting, and never more than the slots load at once" {
+	vmctl_yaml 'limits:' '  max_concurrent_restores: 2'
+	make_standby src
+	start_forks 12 'web-{}'
+	wait_all "${pids[@]}"
+	assert_equal "$(count_status 0)" 12
+	run -0 loads_at_once web-{1..12}
+	assert [ "$output" -ge 1 ]
+	assert [ "$output" -le 2 ]
+	vmctl fork src -n 12 --name 'set-{}'
+	run -0 loads_at_once set-{1..12}
+	assert [ "$output" -ge 1 ]
+	assert [ "$output" -le 2 ]
+	assert_equal "$(live_vmms)" 24
+	assert_agrees
+}
+
+@test "when all restore slots are taken --no-wait and a short --wait fail and leave nothing" {
+	vmctl_yaml 'limits:' '  max_concurrent_restores: 2'
+	make_standby src
+	gated_firecracker
+	local before first waiter
+	start_forks 2 'first-{}'
+	first=("${pids[@]}")
+	wait_for held "$VMCTL_ROOT/run/slot.firecracker.0"
+	wait_for held "$VMCTL_ROOT/run/slot.firecracker.1"
+	two_vmms() { [ "$(live_vmms)" = 2 ]; }
+	wait_for two_vmms
+	before=$(snapshot_root)
+
+	start_forks 8 'late-{}' --no-wait
+	wait_all "${pids[@]}"
+	assert_equal "$(count_status 7)" 8
+	assert_equal "$(cat out-*)" ''
+	assert_equal "$(cat err-* | grep -c 'no restore slot of firecracker became free: all 2 are held')" 8
+	assert_equal "$(snapshot_root)" "$before"
+
+	run -7 --separate-stderr vmctl fork src late --wait=200ms
+	assert_output ''
+	# Who is in the way is named.
+	[[ "$stderr" =~ "pid ${first[0]} (vmctl-fork src first-" ]]
+	[[ "$stderr" =~ "pid ${first[1]} (vmctl-fork src first-" ]]
+	assert_equal "$(snapshot_root)" "$before"
+
+	run -7 --separate-stderr vmctl fork src -n 3 --name 'late-{}' --wait=200ms
+	assert_output ''
+	assert_equal "$(snapshot_root)" "$before"
+
+	# A patient one gets a slot as soon as there is one.
+	vmctl fork src patient --wait >out 2>&1 3>&- &
+	waiter=$!
+	has_row() {
+		[ "$(sqlite3 -readonly "$VMCTL_ROOT/vmctl.db" \
+			"SELECT count(*) FROM instance WHERE name = 'patient'")" = 1 ]
+	}
+	wait_for has_row
+	touch go
+	wait_all "${first[@]}" "$waiter"
+	assert_equal "$(count_status 0)" 3
+	assert_equal "$(live_vmms)" 3
+	assert_agrees
+}
+
+@test "slot files are the truth: with all locked by somebody else nothing is loaded, he is named" {
+	vmctl_yaml 'limits:' '  max_concurrent_restores: 2'
+	make_standby src
+	vmctl fork src one # makes the slots' files, and leaves all tokens
+	local before holder first
+	hold "$VMCTL_ROOT/run/slot.firecracker.0"
+	first=$holder
+	hold "$VMCTL_ROOT/run/slot.firecracker.1"
+	before=$(snapshot_root)
+	run -7 --separate-stderr vmctl fork src web --wait=500ms
+	[[ "$stderr" =~ "pid $first (" ]]
+	[[ "$stderr" =~ "pid $holder (" ]]
+	run -7 --separate-stderr vmctl fork src web --no-wait
+	[[ "$stderr" =~ "pid $first (" ]]
+	assert_equal "$(snapshot_root)" "$before"
+	run -7 vmctl restore src --no-wait
+	assert_equal "$(state_of src)" standby
+	assert_equal "$(snapshot_root)" "$before"
+	# A holder that is killed gives his slot back by that, and the other one is enough for many.
+	let_go "$first"
+	start_forks 6 'web-{}'
+	wait_all "${pids[@]}"
+	assert_equal "$(count_status 0)" 6
+	assert_equal "$(loads_at_once web-{1..6})" 1
+	assert_agrees
+}
+
+@test "lost tokens of the slots' semaphore come back" {
+	vmctl_yaml 'limits:' '  max_concurrent_restores: 1'
+	make_standby src
+	gated_firecracker
+	local pid
+	# Killed while it has the only slot: the file is free, the token is lost.
+	vmctl fork src web >/dev/null 2>&1 3>&- &
+	pid=$!
+	wait_for held "$VMCTL_ROOT/run/slot.firecracker.0"
+	one_vmm() { [ "$(live_vmms)" = 1 ]; }
+	wait_for one_vmm
+	kill -9 "$pid"
+	wait "$pid" || true
+	touch go
+	vmctl fork src web --no-wait
+	vmctl fork src two --no-wait
+	# The whole semaphore gone.
+	rm "/dev/shm/sem.vmctl-$(root_id)-firecracker"
+	vmctl fork src three --no-wait
+	assert_equal "$(live_vmms)" 3
+	assert_agrees
+}
+
+@test "a verb that does not get the lock in time says who has it" {
+	make_standby src
+	local before verb
+	hold "$VMCTL_ROOT/locks/$(field src .id)"
+	before=$(snapshot_root)
+	for verb in start 'stop --discard' standby restore pause resume 'rm --force' fork; do
+		# shellcheck disable=SC2086 # a verb and its options
+		run -5 --separate-stderr vmctl $verb --no-wait src
+		assert_output ''
+		[[ "$stderr" =~ "instance 'src' is locked by pid $holder (" ]]
+		[[ "$stderr" =~ 'hint: wait longer with --wait=SEC' ]]
+	done
+	run -5 --separate-stderr vmctl restore --wait=200ms src
+	[[ "$stderr" =~ "pid $holder (" ]]
+	run -5 --separate-stderr vmctl restore --wait=1 -o json src
+	assert_equal "$(jq -r .error.code <<<"$stderr")" busy
+	vmctl_yaml 'wait: 100ms'
+	run -5 vmctl restore src
+	rm "$VMCTL_ROOT/vmctl.yaml"
+	assert_equal "$(snapshot_root)" "$before"
+	# Who only looks needs no lock.
+	run -0 vmctl ls
+	run -0 vmctl inspect src
+	assert_clean
+}
+
+@test "a verb that may wait gets the lock when it is given back" {
+	make_standby src
+	local lock waiter
+	lock=$VMCTL_ROOT/locks/$(field src .id)
+	hold "$lock"
+	vmctl restore src --wait=600 >out 2>err 3>&- &
+	waiter=$!
+	wait_for awaited "$lock"
+	assert_equal "$(state_of src)" standby
+	let_go "$holder"
+	wait_all "$waiter"
+	assert_equal "${statuses[0]}" 0
+	assert_equal "$(state_of src)" running
+	assert_clean
+}
+
+@test "a wait for a lock can be ended by Ctrl-C" {
+	make_standby src
+	local lock waiter before
+	lock=$VMCTL_ROOT/locks/$(field src .id)
+	before=$(snapshot_root)
+	hold "$lock"
+	env --default-signal=INT vmctl restore src --wait >out 2>err 3>&- &
+	waiter=$!
+	wait_for awaited "$lock"
+	kill -INT "$waiter"
+	wait_all "$waiter"
+	assert_equal "${statuses[0]}" 130
+	let_go "$holder"
+	assert_equal "$(snapshot_root)" "$before"
+	assert_clean
+}
+
+@test "verbs of all kinds on one instance at once leave a store that agrees with the processes" {
+	local seed=${CONCURRENCY_SEED:-$RANDOM} round i pid
+	local verbs=('stop --force' 'stop --discard --force' standby restore start pause resume
+		'fork --from-running -q' 'fork --target-state standby -q' 'rm --force' ls doctor)
+	echo "CONCURRENCY_SEED=$seed"
+	RANDOM=$seed
+	for round in {1..4}; do
+		make_running src
+		pids=()
+		for i in {1..8}; do
+			order=()
+			for _ in {1..4}; do
+				# rm rarely: it ends the round for all others
+				order+=("${verbs[RANDOM % (${#verbs[@]} - (RANDOM % 8 ? 3 : 0))]}")
+			done
+			(
+				exec 3>&-
+				for verb in "${order[@]}"; do
+					set -- "${verb%% *}" "${verb#"${verb%% *}"}"
+					# shellcheck disable=SC2086 # options
+					case $1 in
+					ls | doctor) vmctl "$1" >/dev/null 2>&1 || : ;;
+					*) vmctl "$1" $2 src >/dev/null 2>>"errors-$round-$i" && status=0 ||
+						status=$? ;;
+					esac
+					case ${status:-0} in
+					0 | 3 | 6) ;; # done; gone; not from this state
+					*)
+						echo "$verb ended with $status"
+						cat "errors-$round-$i"
+						exit 1
+						;;
+					esac
+				done
+			) >"said-$round-$i" 2>&1 &
+			pids+=($!)
+		done
+		wait_all "${pids[@]}"
+		assert_equal "$(cat said-"$round"-*)" ''
+		assert_equal "$(count_status 0)" 8
+		# The next verb settles what a verb has rightly left for it, such as a VMM that ended.
+		assert_agrees
+		for pid in $(vmctl ls -q); do
+			vmctl rm --force "$pid" >/dev/null
+		done
+		assert_equal "$(live_vmms)" 0
+	done
+}
+
+@test "stop gets its turn in the middle of a storm of forks" {
+	make_standby src
+	local i pids=() stopper
+	for i in {1..4}; do
+		(
+			exec 3>&-
+			n=0
+			until [ -e over ]; do
+				n=$((n + 1))
+				vmctl fork src "s$i-$n" --target-state standby >/dev/null 2>"err-$i" || exit
+			done
+			exit 99
+		) &
+		pids+=($!)
+	done
+	raging() { (($(vmctl ls -q | wc -l) > 12)); }
+	wait_for raging
+	vmctl stop --discard src 3>&- &
+	stopper=$!
+	wait_all "$stopper"
+	touch over
+	assert_equal "${statuses[0]}" 0
+	assert_equal "$(state_of src)" stopped
+	wait_all "${pids[@]}"
+	# A storm that came to an end by itself says why: there is no memory to fork any more.
+	assert_equal $(($(count_status 6) + $(count_status 99))) 4
+	assert_agrees
+}
+
+@test "forks of a source that is being removed are made whole or not at all" {
+	make_standby src
+	local remover
+	start_forks 12 'web-{}'
+	vmctl rm --force src >/dev/null 3>&- &
+	remover=$!
+	wait_all "${pids[@]}"
+	assert_equal $(($(count_status 0) + $(count_status 3))) 12
+	assert_equal "$(live_vmms)" "$(count_status 0)"
+	wait_all "$remover"
+	assert_equal "${statuses[0]}" 0
+	for name in $(vmctl ls | awk 'NR > 1 { print $1 }'); do
+		wait_for has_ticked "$name"
+	done
+	assert_agrees
+}
+
+@test "limits hold when many ask at once" {
+	make_standby src
+	vmctl_yaml 'limits:' '  max_running: 5'
+	start_forks 12 'web-{}'
+	wait_all "${pids[@]}"
+	assert_equal "$(count_status 0)" 5
+	assert_equal "$(count_status 7)" 7
+	assert_equal "$(live_vmms)" 5
+	run -7 vmctl restore src
+	vmctl rm --force "$(cat out-* | head -n 1)"
+	vmctl restore src
+	assert_agrees
+}
