@@ -69,7 +69,7 @@ static int select_instances(struct cli *cli, struct selection *selection, struct
 	size_t wanted = (size_t)cli->operand_count;
 
 	if (wanted == 0)
-		return vm_store_list(cli->root.store, false, &selection->instances,
+		return vm_store_list(cli->root.store, VM_LIST_VISIBLE, &selection->instances,
 		                     &selection->count, err);
 	selection->instances = vm_calloc(wanted, sizeof(*selection->instances), err);
 	if (selection->instances == NULL)

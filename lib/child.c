@@ -7,6 +7,7 @@
 #include "fs.h"
 #include "interrupt.h"
 #include "remove.h"
+#include "sweep.h"
 #include "util.h"
 
 /* A name may be fought over by makers that die one after the other; each round one of them got on.
@@ -29,26 +30,6 @@ void vm_child_release(struct vm_child *child)
 	vm_instance_free(&child->row);
 }
 
-static int lock_child(struct vm_op *op, const char *id, const char *name, bool create,
-                      int64_t deadline_ms, struct vm_lock *ret_lock, struct vm_err *err)
-{
-	char gate[VM_LOCK_NAME_SIZE], what[VM_NAME_MAX + 16];
-	const struct vm_lock_request request = {
-	        .dir_fd = op->root->locks_fd,
-	        .name = id,
-	        .gate = vm_root_gate_name(id, gate),
-	        .rank = VM_RANK_CHILD,
-	        .mode = VM_LOCK_EXCLUSIVE,
-	        .deadline_ms = deadline_ms,
-	        .create = create,
-	        .what = what,
-	        .waited_us = &op->waited_us,
-	};
-
-	snprintf(what, sizeof(what), "instance '%s'", name);
-	return vm_lock_take(&request, ret_lock, err);
-}
-
 static void unlock_children(struct vm_op *op, struct vm_child *children, size_t count)
 {
 	for (size_t i = 0; i < count; i++) {
@@ -65,59 +46,27 @@ static void unlock_children(struct vm_op *op, struct vm_child *children, size_t 
 static int lock_children(struct vm_op *op, struct vm_child *children, size_t count,
                          struct vm_err *err)
 {
+	static const struct vm_lock_how fresh = {.rank = VM_RANK_CHILD,
+	                                         .mode = VM_LOCK_EXCLUSIVE,
+	                                         .deadline_ms = VM_WAIT_NONE,
+	                                         .create = true};
+
 	for (size_t i = 0; i < count; i++) {
 		struct vm_instance *row = &children[i].row;
 
 		if (vm_id_new(row->id, err) < 0 ||
-		    lock_child(op, row->id, row->name, true, VM_WAIT_NONE, &children[i].lock, err) <
-		            0)
+		    vm_held_lock(op, row, &fresh, &children[i].lock, err) < 0)
 			return -1;
 	}
 	return 0;
 }
 
-/* Under the dead maker's lock: 1 it is gone now, 0 it has published after all, -1. */
-static int drop_dead(struct vm_op *op, const char *id, struct vm_lock *lock, struct vm_err *err)
+/* Whether another try may succeed, because what stood in the way was a dead process's. */
+static bool make_way(struct vm_op *op, const char *name, enum vm_code refused)
 {
-	struct vm_instance row = {0};
-	struct vm_event event;
-	bool creating;
-
-	if (vm_store_get(op->root->store, id, &row, err) < 0)
-		return -1;
-	/* Between our look and our lock the maker may have published and let go: look again. */
-	creating = row.state == VM_STATE_CREATING;
-	event = vm_op_event(op, &row, VM_OK);
-	event.verb = "repair";
-	event.message = "half made by a vmctl that was killed";
-	if (creating && vm_remove(op, id, lock, &event, err) < 0) {
-		vm_instance_free(&row);
-		return -1;
-	}
-	vm_instance_free(&row);
-	return creating;
-}
-
-/*
- * Who has the name? A maker that is dead: what it left is removed, 1. A living maker or a finished
- * instance: 0. Whatever disappears while we look is gone just as well.
- */
-static int take_over(struct vm_op *op, const char *name)
-{
-	struct vm_lock lock = VM_LOCK_INIT;
-	struct vm_instance row = {0};
-	struct vm_err err = {0};
-	int rc;
-
-	rc = vm_store_get_named(op->root->store, name, &row, &err);
-	if (rc == 0 && row.state == VM_STATE_CREATING) {
-		rc = lock_child(op, row.id, name, false, VM_WAIT_NONE, &lock, &err);
-		if (rc == 0)
-			rc = drop_dead(op, row.id, &lock, &err);
-		vm_lock_release(&lock);
-	}
-	vm_instance_free(&row);
-	return rc > 0 || (rc < 0 && err.code == VM_ERR_NOT_FOUND);
+	if (refused == VM_ERR_ALREADY_EXISTS)
+		return vm_sweep_name(op, name);
+	return refused == VM_ERR_INSUFFICIENT_RESOURCES && vm_sweep_all(op) > 0;
 }
 
 int vm_child_reserve(struct vm_op *op, struct vm_child *children, size_t count, bool needs_cid,
@@ -127,6 +76,9 @@ int vm_child_reserve(struct vm_op *op, struct vm_child *children, size_t count, 
 	struct vm_instance *rows = vm_calloc(count, sizeof(*rows), err);
 	int rc = rows ? lock_children(op, children, count, err) : -1;
 
+	/* What dead makers left is in nobody's way, but it may run: it goes before something new
+	 * comes. */
+	vm_sweep_makers(op);
 	for (int i = 0; rc == 0 && i < TAKEOVER_TRIES; i++) {
 		size_t conflict = 0;
 
@@ -134,15 +86,11 @@ int vm_child_reserve(struct vm_op *op, struct vm_child *children, size_t count, 
 			rows[k] = children[k].row;
 		rc = vm_store_reserve(op->root->store, rows, count, needs_cid, op->verb, &limits,
 		                      &conflict, err);
-		if (rc == 0 || err->code != VM_ERR_ALREADY_EXISTS)
-			break;
-		if (!take_over(op, rows[conflict].name))
+		if (rc == 0 || i == TAKEOVER_TRIES - 1 ||
+		    !make_way(op, rows[conflict].name, err->code))
 			break;
 		vm_err_clear(err);
-		rc = i < TAKEOVER_TRIES - 1 ? 0
-		                            : vm_err_set(err, VM_ERR_BUSY,
-		                                         "the name '%s' changes hands all the time",
-		                                         rows[conflict].name);
+		rc = 0;
 	}
 	for (size_t k = 0; rc == 0 && k < count; k++) {
 		children[k].row = rows[k];

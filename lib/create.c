@@ -28,22 +28,27 @@ static void close_sources(struct sources *sources)
 		vm_cleanup_close(&sources->disk_fds[i]);
 }
 
-static int open_source(const char *path, const char *field, int *ret_fd, struct stat *ret_st,
+/* Opens *path and makes it absolute: what is stored must not depend on today's directory. */
+static int open_source(char **path, const char *field, int *ret_fd, struct stat *ret_st,
                        struct vm_err *err)
 {
 	/* O_NONBLOCK: a FIFO given by mistake must not hang us. */
-	VM_AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	VM_AUTO_CLOSE int fd = open(*path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	char *real = fd >= 0 ? realpath(*path, NULL) : NULL;
 
-	if (fd < 0 || fstat(fd, ret_st) < 0) {
-		vm_err_sys(err, "%s: %s", field, path);
+	if (!real || fstat(fd, ret_st) < 0) {
+		vm_err_sys(err, "%s: %s", field, *path);
 		if (err->code == VM_ERR_SYSTEM)
 			err->code = VM_ERR_USAGE;
+		free(real);
 		return -1;
 	}
+	free(*path);
+	*path = real;
 	if (!S_ISREG(ret_st->st_mode))
-		return vm_err_set(err, VM_ERR_USAGE, "%s: %s is not a regular file", field, path);
+		return vm_err_set(err, VM_ERR_USAGE, "%s: %s is not a regular file", field, real);
 	if (ret_st->st_size == 0)
-		return vm_err_set(err, VM_ERR_USAGE, "%s: %s is empty", field, path);
+		return vm_err_set(err, VM_ERR_USAGE, "%s: %s is empty", field, real);
 	*ret_fd = vm_take_fd(&fd);
 	return 0;
 }
@@ -52,11 +57,11 @@ static int open_sources(struct vm_spec *spec, struct sources *sources, struct vm
 {
 	struct stat st;
 
-	if (open_source(spec->kernel, "kernel", &sources->kernel_fd, &st, err) < 0)
+	if (open_source(&spec->kernel, "kernel", &sources->kernel_fd, &st, err) < 0)
 		return -1;
 	sources->bytes += (uint64_t)st.st_blocks * 512;
 	if (spec->initrd) {
-		if (open_source(spec->initrd, "initrd", &sources->initrd_fd, &st, err) < 0)
+		if (open_source(&spec->initrd, "initrd", &sources->initrd_fd, &st, err) < 0)
 			return -1;
 		sources->bytes += (uint64_t)st.st_blocks * 512;
 	}
@@ -66,7 +71,7 @@ static int open_sources(struct vm_spec *spec, struct sources *sources, struct vm
 		if (!spec->disks[i].path)
 			continue;
 		snprintf(field, sizeof(field), "disk %s", spec->disks[i].id);
-		if (open_source(spec->disks[i].path, field, &sources->disk_fds[i], &st, err) < 0)
+		if (open_source(&spec->disks[i].path, field, &sources->disk_fds[i], &st, err) < 0)
 			return -1;
 		if (st.st_size % 512 != 0)
 			return vm_err_set(
@@ -126,8 +131,11 @@ static int fill_row(const struct vm_spec *spec, const struct vm_driver *driver,
 {
 	char id[VM_ID_LEN + 1];
 	json_t *json = vm_spec_to_json(spec);
-	char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
+	char *text;
 
+	/* The name is the row's: a fork has another, but the same spec. */
+	json_object_set_new(json, "name", json_null());
+	text = json ? json_dumps(json, JSON_COMPACT) : NULL;
 	json_decref(json);
 	row->spec = text;
 	if (!text)

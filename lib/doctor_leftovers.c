@@ -149,7 +149,7 @@ static int check_rows(struct vm_op *op, struct vm_findings *findings, struct vm_
 	size_t count;
 	int rc = 0;
 
-	if (vm_store_list(root->store, true, &rows, &count, err) < 0)
+	if (vm_store_list(root->store, VM_LIST_ALL, &rows, &count, err) < 0)
 		return -1;
 	for (size_t i = 0; rc == 0 && i < count; i++) {
 		struct vm_instance now;

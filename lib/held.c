@@ -7,6 +7,7 @@
 #include "fs.h"
 #include "interrupt.h"
 #include "settle.h"
+#include "sweep.h"
 #include "util.h"
 
 /* How often an instance may change under our feet before we give up; each time somebody got on. */
@@ -20,17 +21,18 @@ void vm_held_release(struct vm_held *held)
 	vm_lock_release(&held->lock);
 }
 
-static int lock_row(struct vm_op *op, const struct vm_instance *row, enum vm_lock_mode mode,
-                    struct vm_lock *ret_lock, struct vm_err *err)
+int vm_held_lock(struct vm_op *op, const struct vm_instance *row, const struct vm_lock_how *how,
+                 struct vm_lock *ret_lock, struct vm_err *err)
 {
 	char gate[VM_LOCK_NAME_SIZE], what[VM_NAME_MAX + 16];
 	const struct vm_lock_request request = {
 	        .dir_fd = op->root->locks_fd,
 	        .name = row->id,
 	        .gate = vm_root_gate_name(row->id, gate),
-	        .rank = VM_RANK_SOURCE,
-	        .mode = mode,
-	        .deadline_ms = vm_op_deadline(op),
+	        .rank = how->rank,
+	        .mode = how->mode,
+	        .deadline_ms = how->deadline_ms,
+	        .create = how->create,
 	        .what = what,
 	        .waited_us = &op->waited_us,
 	};
@@ -65,21 +67,20 @@ static int open_instance(struct vm_op *op, struct vm_held *held, struct vm_err *
 /*
  * Locks and reloads what was found. Until the lock was had, anybody may have changed or removed the
  * instance: the row read before is only advice, everything is decided on the row read under the
- * lock. Returns 1 when it must be found anew, 0 when `held` is ready, -1.
+ * lock.
  */
-static int take_found(struct vm_op *op, const struct vm_instance *found, enum vm_lock_mode mode,
-                      struct vm_held *held, struct vm_err *err)
+int vm_held_settle(struct vm_op *op, const struct vm_instance *found, const struct vm_lock_how *how,
+                   struct vm_held *held, struct vm_err *err)
 {
 	bool gone = false;
 	int dirty;
 
-	if (lock_row(op, found, mode, &held->lock, err) < 0) {
+	if (vm_held_lock(op, found, how, &held->lock, err) < 0) {
 		if (err->code != VM_ERR_NOT_FOUND)
 			return -1;
 		vm_err_clear(err);
 		return 1;
 	}
-	held->mode = mode;
 	if (vm_store_get(op->root->store, found->id, &held->row, err) < 0) {
 		if (err->code != VM_ERR_NOT_FOUND)
 			return -1;
@@ -96,11 +97,12 @@ static int take_found(struct vm_op *op, const struct vm_instance *found, enum vm
 	if (dirty <= 0)
 		return dirty;
 	/* Repair changes the instance: a sharer must let go and come back alone. */
-	if (mode == VM_LOCK_SHARED) {
+	if (how->mode == VM_LOCK_SHARED) {
+		struct vm_lock_how alone = *how;
+
+		alone.mode = VM_LOCK_EXCLUSIVE;
 		vm_held_release(held);
-		if (take_found(op, found, VM_LOCK_EXCLUSIVE, held, err) < 0)
-			return -1;
-		return 1;
+		return vm_held_settle(op, found, &alone, held, err) < 0 ? -1 : 1;
 	}
 	if (vm_settle(op, held, &gone, err) < 0)
 		return -1;
@@ -111,13 +113,15 @@ int vm_held_take(struct vm_op *op, const char *selector, enum vm_lock_mode mode,
                  struct vm_held *ret_held, struct vm_err *err)
 {
 	for (int i = 0; i < TRIES; i++) {
+		const struct vm_lock_how how = {
+		        .rank = VM_RANK_SOURCE, .mode = mode, .deadline_ms = vm_op_deadline(op)};
 		struct vm_held held = VM_HELD_INIT;
 		struct vm_instance found;
 		int rc;
 
 		if (vm_store_find(op->root->store, selector, &found, err) < 0)
 			return -1;
-		rc = take_found(op, &found, mode, &held, err);
+		rc = vm_held_settle(op, &found, &how, &held, err);
 		vm_instance_free(&found);
 		if (rc == 0) {
 			*ret_held = held;
@@ -164,10 +168,15 @@ int vm_held_intend(struct vm_op *op, struct vm_held *held, const char *detail, b
 {
 	struct vm_limits limits = vm_op_limits(op);
 
-	if (vm_store_intend(op->root->store, held->row.id, op->verb, detail, runs ? &limits : NULL,
-	                    err) < 0)
-		return vm_err_wrap(err, "%s", held->row.name);
-	return 0;
+	int rc = vm_store_intend(op->root->store, held->row.id, op->verb, detail,
+	                         runs ? &limits : NULL, err);
+
+	/* The dead do not run: whoever still counts as running and is not makes room. */
+	if (rc < 0 && err->code == VM_ERR_INSUFFICIENT_RESOURCES && vm_sweep_all(op) > 0) {
+		vm_err_clear(err);
+		rc = vm_store_intend(op->root->store, held->row.id, op->verb, detail, &limits, err);
+	}
+	return rc < 0 ? vm_err_wrap(err, "%s", held->row.name) : 0;
 }
 
 int vm_held_commit(struct vm_op *op, struct vm_held *held, const struct vm_outcome *outcome,

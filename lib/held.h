@@ -12,7 +12,6 @@
 
 struct vm_held {
 	struct vm_lock lock;
-	enum vm_lock_mode mode;
 	struct vm_instance row; /* as read under the lock, kept up to date by vm_held_commit */
 	struct vm_spec spec;
 	const struct vm_driver *driver;
@@ -23,6 +22,22 @@ struct vm_held {
 		.lock = VM_LOCK_INIT, .dir_fd = -1                                                 \
 	}
 
+/* How an instance's lock is taken. */
+struct vm_lock_how {
+	enum vm_lock_rank rank; /* SOURCE or CHILD */
+	enum vm_lock_mode mode;
+	int64_t deadline_ms;
+	bool create; /* the lock files may not exist yet */
+};
+/* Takes an instance's lock, of which only id and name are looked at. Errors: see vm_lock_take. */
+int vm_held_lock(struct vm_op *op, const struct vm_instance *row, const struct vm_lock_how *how,
+                 struct vm_lock *ret_lock, struct vm_err *err);
+/*
+ * Locks, reloads and settles an instance found before: 0 when `held` is ready, 1 when it is gone or
+ * must be found anew, -1. `held` is to be released in any case.
+ */
+int vm_held_settle(struct vm_op *op, const struct vm_instance *found, const struct vm_lock_how *how,
+                   struct vm_held *held, struct vm_err *err);
 /*
  * Finds and locks (rank SOURCE). Errors: those of vm_store_find and vm_lock_take, corrupt (the
  * directory or spec is damaged), unsupported (no such driver).

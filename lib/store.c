@@ -35,6 +35,7 @@ static const char *const migrations[SCHEMA_VERSION] = {
         "  spec TEXT NOT NULL"
         ") WITHOUT ROWID;"
         "CREATE INDEX instance_occupies ON instance (memory_bytes) WHERE occupies = 1;"
+        "CREATE INDEX instance_creating ON instance (name) WHERE state = 'creating';"
         "CREATE INDEX instance_parent ON instance (parent_id) WHERE parent_id IS NOT NULL;"
         "CREATE TABLE intent ("
         "  instance_id TEXT PRIMARY KEY REFERENCES instance (id) ON DELETE CASCADE,"

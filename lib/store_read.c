@@ -250,12 +250,16 @@ int vm_store_find(struct vm_store *store, const char *selector, struct vm_instan
 	return vm_err_hint(err, "'vmctl ls' lists the instances there are");
 }
 
-int vm_store_list(struct vm_store *store, bool with_creating, struct vm_instance **ret,
+int vm_store_list(struct vm_store *store, enum vm_list which, struct vm_instance **ret,
                   size_t *ret_count, struct vm_err *err)
 {
-	VM_AUTO_STMT sqlite3_stmt *stmt = vm_sql_prepare(
-	        store, err, SELECT_INSTANCE "WHERE ? OR i.state <> 'creating' ORDER BY i.name", "i",
-	        (int64_t)with_creating);
+	static const char *const queries[] = {
+	        [VM_LIST_VISIBLE] = SELECT_INSTANCE "WHERE i.state <> 'creating' ORDER BY i.name",
+	        [VM_LIST_ALL] = SELECT_INSTANCE "ORDER BY i.name",
+	        [VM_LIST_CREATING] = SELECT_INSTANCE "WHERE i.state = 'creating' ORDER BY i.name",
+	        [VM_LIST_OCCUPYING] = SELECT_INSTANCE "WHERE i.occupies = 1 ORDER BY i.name",
+	};
+	VM_AUTO_STMT sqlite3_stmt *stmt = vm_sql_prepare(store, err, queries[which], "");
 	struct vm_instance *rows = NULL;
 	size_t count = 0, room = 0;
 	int rc = stmt ? 0 : -1;

@@ -149,7 +149,7 @@ first_tick() {
 # ticked_past NAME N: for wait_for.
 ticked_past() {
 	local now
-	now=$(last_tick "$1")
+	now=$(last_tick "$1" 2>/dev/null)
 	[ -n "$now" ] && ((now > $2))
 }
 

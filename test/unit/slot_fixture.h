@@ -59,12 +59,12 @@ static inline int teardown(void **state)
 	struct fixture *f = *state;
 	char name[64];
 
-	assert_int_equal(vm_lock_held_mask(), 0);
 	snprintf(name, sizeof(name), "/vmctl-%s-test", f->root_id);
 	sem_unlink(name);
 	test_dir_close(&f->dir);
 	munmap(f->shared, sizeof(*f->shared));
 	free(f);
+	assert_int_equal(vm_lock_held_mask(), 0);
 	return 0;
 }
 

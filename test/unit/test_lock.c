@@ -44,10 +44,10 @@ static int teardown(void **state)
 {
 	struct fixture *f = *state;
 
-	assert_int_equal(vm_lock_held_mask(), 0);
 	test_dir_close(&f->dir);
 	munmap(f->shared, sizeof(*f->shared));
 	free(f);
+	assert_int_equal(vm_lock_held_mask(), 0);
 	return 0;
 }
 

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "sweep.h"
+
+#include "remove.h"
+
+/*
+ * Taken while the caller may hold its own instance and children: rank CHILD allows several, and a
+ * try that does not wait cannot deadlock.
+ */
+static const struct vm_lock_how at_once = {
+        .rank = VM_RANK_CHILD, .mode = VM_LOCK_EXCLUSIVE, .deadline_ms = VM_WAIT_NONE};
+
+/* Under the dead maker's lock: 1 it is gone now, 0 it has published after all, -1. */
+static int drop_dead(struct vm_op *op, const char *id, struct vm_lock *lock, struct vm_err *err)
+{
+	struct vm_instance row = {0};
+	struct vm_event event;
+	int rc;
+
+	if (vm_store_get(op->root->store, id, &row, err) < 0)
+		return -1;
+	event = vm_op_event(op, &row, VM_OK);
+	event.verb = "repair";
+	event.message = "half made by a vmctl that was killed";
+	/* Between our look and our lock the maker may have published and let go: look again. */
+	rc = row.state == VM_STATE_CREATING;
+	if (rc && vm_remove(op, id, lock, &event, err) < 0)
+		rc = -1;
+	vm_instance_free(&row);
+	return rc;
+}
+
+/* 1 when the row is gone, by us or by itself; 0 when its maker is alive or it has been published.
+ */
+static int sweep_maker(struct vm_op *op, const struct vm_instance *row)
+{
+	struct vm_lock lock = VM_LOCK_INIT;
+	struct vm_err err = {0};
+	int rc = vm_held_lock(op, row, &at_once, &lock, &err);
+
+	if (rc == 0)
+		rc = drop_dead(op, row->id, &lock, &err);
+	vm_lock_release(&lock);
+	return rc > 0 || (rc < 0 && err.code == VM_ERR_NOT_FOUND);
+}
+
+bool vm_sweep_name(struct vm_op *op, const char *name)
+{
+	struct vm_instance row = {0};
+	struct vm_err err = {0};
+	bool swept;
+
+	if (vm_store_get_named(op->root->store, name, &row, &err) < 0)
+		return err.code == VM_ERR_NOT_FOUND;
+	swept = row.state == VM_STATE_CREATING && sweep_maker(op, &row);
+	vm_instance_free(&row);
+	return swept;
+}
+
+/* An instance that counts against the limits though its VMM is dead, or was never committed. */
+static int sweep_dead(struct vm_op *op, const struct vm_instance *row)
+{
+	struct vm_held held = VM_HELD_INIT;
+	struct vm_err err = {0};
+	int changed = 0;
+
+	if (row->state == VM_STATE_CREATING)
+		return 0;
+	if (vm_vmm_alive(op->root, row->id, &err) == 0 &&
+	    vm_held_settle(op, row, &at_once, &held, &err) == 0)
+		changed = !held.row.occupies;
+	vm_held_release(&held);
+	return changed;
+}
+
+static size_t sweep(struct vm_op *op, enum vm_list which,
+                    int (*one)(struct vm_op *op, const struct vm_instance *row))
+{
+	struct vm_instance *rows = NULL;
+	struct vm_err ignored = {0};
+	size_t count = 0, swept = 0;
+
+	if (vm_store_list(op->root->store, which, &rows, &count, &ignored) < 0)
+		return 0;
+	for (size_t i = 0; i < count; i++)
+		swept += one(op, &rows[i]) > 0;
+	vm_instances_free(rows, count);
+	return swept;
+}
+
+size_t vm_sweep_makers(struct vm_op *op)
+{
+	return sweep(op, VM_LIST_CREATING, sweep_maker);
+}
+
+size_t vm_sweep_all(struct vm_op *op)
+{
+	return vm_sweep_makers(op) + sweep(op, VM_LIST_OCCUPYING, sweep_dead);
+}

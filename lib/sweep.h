@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Taking away what the dead still hold: names, guest CIDs and places under the limits. Called where
+ * one of those is wanted and not to be had, so that nobody is refused because of a process that is no
+ * more. Never waits: what somebody holds the lock of is alive.
+ */
+#ifndef VM_SWEEP_H
+#define VM_SWEEP_H
+
+#include "held.h"
+
+/* Whether the name is free now because its maker was dead, or has become free by itself. */
+bool vm_sweep_name(struct vm_op *op, const char *name);
+/* Removes what dead makers have left half made. Returns how many. */
+size_t vm_sweep_makers(struct vm_op *op);
+/* The same, and settles instances whose VMM has died. Returns how many of both. */
+size_t vm_sweep_all(struct vm_op *op);
+
+#endif
