@@ -151,7 +151,7 @@ static int check_resources(struct vm_fork *fork, struct vm_err *err)
 		if (source->driver->probe(fork->op->root, &fork->binary, err) < 0)
 			return -1;
 	}
-	if (source->row.state == VM_STATE_STANDBY &&
+	if (source->row.state == VM_STATE_STANDBY && vm_fork_with_memory(fork) &&
 	    vm_manifest_check(source->dir_fd, &source->row, &source->spec, source->driver,
 	                      &fork->binary, err) < 0)
 		return -1;

@@ -85,7 +85,13 @@ int vm_store_migrate(struct vm_store *store, struct vm_err *err)
 {
 	int64_t version;
 
-	if (vm_sql_run(store, err, "PRAGMA journal_mode = WAL", "") < 0 ||
+	/*
+	 * Small pages: the log holds whole pages, and whoever opens the store alone reads all of
+	 * it. A fork writes about a dozen pages, so this is what keeps the log, and every start,
+	 * short.
+	 */
+	if (vm_sql_run(store, err, "PRAGMA page_size = 1024", "") < 0 ||
+	    vm_sql_run(store, err, "PRAGMA journal_mode = WAL", "") < 0 ||
 	    vm_sql_begin(store, err) < 0)
 		return -1;
 	if (query_int(store, "PRAGMA user_version", &version, err) < 0)

@@ -45,7 +45,7 @@ kill_verb() {
 assert_sound() {
 	local known
 	run vmctl doctor
-	assert_equal "$(grep -e leftovers <<<"$output")" 'ok     leftovers     none'
+	assert_equal "$(grep -e leftovers <<<"$output")" 'OK     leftovers     none'
 	assert_equal "$status" 0
 	known=$(sqlite3 -readonly "$VMCTL_ROOT/vmctl.db" \
 		"SELECT count(*) FROM instance WHERE state IN ('running', 'paused')")
