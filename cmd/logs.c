@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <poll.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -9,7 +10,10 @@
 
 enum { KEY_VMM = CLI_KEY_VERB };
 
-enum { CHUNK = 64 * 1024 };
+enum {
+	CHUNK = 64 * 1024,
+	LOOK_MS = 1000, /* how often to see whether somebody still reads */
+};
 
 struct logs_options {
 	bool follow, vmm;
@@ -99,6 +103,15 @@ static int copy_out(struct cli *cli, int fd, struct vm_err *err)
 	return cli_flush(cli);
 }
 
+/* A pipe whose reader has gone takes no more, which is worth to know before the guest speaks again.
+ */
+static bool reader_gone(void)
+{
+	struct pollfd stdout_end = {.fd = STDOUT_FILENO};
+
+	return poll(&stdout_end, 1, 0) > 0 && (stdout_end.revents & POLLERR) != 0;
+}
+
 static int follow(struct cli *cli, const struct vm_instance *instance, enum vm_log which, int fd,
                   struct vm_err *err)
 {
@@ -106,9 +119,9 @@ static int follow(struct cli *cli, const struct vm_instance *instance, enum vm_l
 		int rc = copy_out(cli, fd, err);
 
 		/* The round after the hypervisor's end printed the rest. */
-		if (rc <= 0 || more == 0 || vm_interrupt_signal() != 0)
+		if (rc <= 0 || more == 0 || vm_interrupt_signal() != 0 || reader_gone())
 			return rc;
-		more = vm_log_wait(&cli->root, instance->id, which, lseek(fd, 0, SEEK_CUR), -1,
+		more = vm_log_wait(&cli->root, instance->id, which, lseek(fd, 0, SEEK_CUR), LOOK_MS,
 		                   err);
 		if (more < 0 && vm_interrupt_signal() == 0)
 			return -1;

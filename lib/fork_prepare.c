@@ -184,11 +184,11 @@ static int pause_and_capture(struct vm_fork *fork, struct vm_err *err)
 	fork->paused_us = vm_monotonic_us() - began;
 	vm_vmm_close(&source.vmm);
 	if (rc == 0 && fork->copied)
-		vm_op_warn(
-		        fork->op,
-		        "the filesystem shares no extents: '%s' was paused for %.1f ms while its "
-		        "disks were copied",
-		        fork->source.row.name, (double)fork->paused_us / 1000);
+		vm_op_warn(fork->op,
+		           "'%s' was paused for %.1f ms: the filesystem shares no extents, so its "
+		           "disks "
+		           "were copied meanwhile",
+		           fork->source.row.name, (double)fork->paused_us / 1000);
 	return rc;
 }
 
