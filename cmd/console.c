@@ -250,6 +250,7 @@ static int run(struct cli *cli, struct vm_err *err)
 	VM_AUTO(vm_instance_free) struct vm_instance instance = {0};
 	VM_AUTO(close_session)
 	struct session session = {
+	        .cli = cli,
 	        .options = cli->options,
 	        .terminal = {.signal_fd = -1},
 	        .log_fd = -1,

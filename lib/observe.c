@@ -11,7 +11,27 @@
 #include "fs.h"
 #include "interrupt.h"
 #include "ops.h"
+#include "settle.h"
 #include "util.h"
+
+/* The same verdict as the next changing verb will commit. */
+static int observe_dead(struct vm_root *root, struct vm_instance *instance, struct vm_err *err)
+{
+	VM_AUTO_CLOSE int dir_fd = vm_fs_open_dir(root->guests_fd, instance->id, err);
+	const struct vm_driver *driver;
+
+	if (dir_fd < 0 || vm_driver_find(instance->hypervisor, &driver, err) < 0) {
+		vm_err_clear(err);
+		instance->state = VM_STATE_FAILED;
+		snprintf(instance->failure, sizeof(instance->failure), "the VMM (pid %d) is gone",
+		         instance->pid);
+	} else {
+		instance->state = vm_settle_verdict(instance, driver, dir_fd, instance->failure,
+		                                    sizeof(instance->failure));
+	}
+	instance->pid = 0;
+	return 0;
+}
 
 int vm_observe(struct vm_root *root, struct vm_instance *instance, struct vm_err *err)
 {
@@ -22,14 +42,7 @@ int vm_observe(struct vm_root *root, struct vm_instance *instance, struct vm_err
 	alive = vm_vmm_alive(root, instance->id, err);
 	if (alive < 0)
 		return -1;
-	if (!alive) {
-		instance->state = VM_STATE_FAILED;
-		snprintf(instance->failure, sizeof(instance->failure),
-		         "the VMM (pid %d) has ended; the next changing verb records why",
-		         instance->pid);
-		instance->pid = 0;
-	}
-	return 0;
+	return alive ? 0 : observe_dead(root, instance, err);
 }
 
 /* What may change an instance: a commit to the store, or the end of its VMM. */

@@ -49,10 +49,25 @@ static int keep(struct vm_op *op, struct vm_held *held, struct vm_err *err)
 	                              &event, err);
 }
 
+enum vm_state vm_settle_verdict(const struct vm_instance *row, const struct vm_driver *driver,
+                                int dir_fd, char *why, size_t size)
+{
+	char tail[400];
+
+	why[0] = '\0';
+	if (driver->ended_by_guest(dir_fd) || strcmp(row->intent.verb, "stop") == 0)
+		return VM_STATE_STOPPED;
+	vm_vmm_log_tail(dir_fd, VM_VMM_LOG, tail, sizeof(tail));
+	snprintf(why, size, "the VMM (pid %d) died; its log ends with: %s", row->pid,
+	         tail[0] ? tail : "(nothing)");
+	return VM_STATE_FAILED;
+}
+
 /* No VMM, though the row says there is one. */
 static int bury(struct vm_op *op, struct vm_held *held, struct vm_err *err)
 {
-	char tail[400], why[512];
+	char why[sizeof(held->row.failure)];
+	enum vm_state state;
 
 	if (vm_driver_clean(held->driver, held->dir_fd, err) < 0)
 		return -1;
@@ -60,14 +75,10 @@ static int bury(struct vm_op *op, struct vm_held *held, struct vm_err *err)
 	 * again. */
 	if (vm_fs_unlink(held->dir_fd, VM_FILE_MANIFEST, err) < 0)
 		return -1;
-	if (held->driver->ended_by_guest(held->dir_fd) ||
-	    strcmp(held->row.intent.verb, "stop") == 0)
-		return settled(op, held, VM_STATE_STOPPED, 0, NULL, err);
-	vm_vmm_log_tail(held->dir_fd, VM_VMM_LOG, tail, sizeof(tail));
-	snprintf(why, sizeof(why), "the VMM (pid %d) died; its log ends with: %s", held->row.pid,
-	         tail[0] ? tail : "(nothing)");
-	vm_op_warn(op, "%s: %s", held->row.name, why);
-	return settled(op, held, VM_STATE_FAILED, 0, why, err);
+	state = vm_settle_verdict(&held->row, held->driver, held->dir_fd, why, sizeof(why));
+	if (state == VM_STATE_FAILED)
+		vm_op_warn(op, "%s: %s", held->row.name, why);
+	return settled(op, held, state, 0, why[0] ? why : NULL, err);
 }
 
 /* The VMM lives: the row shall say what the guest is doing, after `resume` if that is wanted. */

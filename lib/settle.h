@@ -12,6 +12,12 @@
 /* Whether the row, its intent and the VMM's liveness disagree: 1, 0, -1. Any lock mode. */
 int vm_settle_needed(const struct vm_op *op, const struct vm_held *held, struct vm_err *err);
 /*
+ * What an instance whose VMM is dead has become: stopped (its guest shut down, or it was being
+ * stopped) or failed, and then why.
+ */
+enum vm_state vm_settle_verdict(const struct vm_instance *row, const struct vm_driver *driver,
+                                int dir_fd, char *why, size_t size);
+/*
  * Settles an instance held exclusively and reloads its row. `*ret_gone`: a half-done removal was
  * finished, the instance does not exist any more.
  */

@@ -23,6 +23,7 @@ enum {
 	KILL_TIMEOUT_MS =
 	        20000,      /* a killed VMM with much memory may take a while to be torn down */
 	HANDOVER_MS = 5000, /* between fork and the child's own record of its pid */
+	LOG_TAIL_MAX = 1024,
 };
 
 void vm_vmm_close(struct vm_vmm *vmm)
@@ -145,22 +146,23 @@ int vm_vmm_open(const struct vm_root *root, const char *id, struct vm_vmm *ret_v
 
 void vm_vmm_log_tail(int dir_fd, const char *log, char *buf, size_t size)
 {
-	enum { TAIL = 400 };
 	VM_AUTO_CLOSE int fd = openat(dir_fd, log, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-	char text[TAIL + 1] = "";
-	struct stat st;
+	/* The end is what matters: read no more than fits, with room for what joins the lines. */
+	off_t want = (off_t)(size - size / 8 < LOG_TAIL_MAX ? size - size / 8 : LOG_TAIL_MAX);
+	char text[LOG_TAIL_MAX + 1] = "";
+	struct stat st = {0};
 	ssize_t n = 0;
 	char *line = text;
 
 	buf[0] = '\0';
 	if (fd >= 0 && fstat(fd, &st) == 0)
-		n = pread(fd, text, TAIL, st.st_size > TAIL ? st.st_size - TAIL : 0);
+		n = pread(fd, text, (size_t)want, st.st_size > want ? st.st_size - want : 0);
 	while (n > 0 && (text[n - 1] == '\n' || text[n - 1] == '\0'))
 		n--;
 	text[n > 0 ? n : 0] = '\0';
-	if (n >= TAIL - 1 && strchr(text, '\n'))
+	if (st.st_size > want && strchr(text, '\n'))
 		line = strchr(text, '\n') + 1; /* the first line is cut off */
-	while (*line && size > 4) {
+	while (*line) {
 		size_t len = strcspn(line, "\n");
 		int used = snprintf(buf, size, "%.*s%s", (int)len, line, line[len] ? " | " : "");
 

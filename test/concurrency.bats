@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck disable=SC2154 # bats sets output, stderr and lines; wait_all sets statuses
+# shellcheck disable=SC2030,SC2031 # each test is a subshell of its own
 # Many processes at once: locks, names, restore slots.
 
 load helpers
@@ -34,6 +35,13 @@ hold() {
 	holder=$!
 	holders+=("$holder")
 	wait_for held "$1"
+}
+
+# What the last `run --separate-stderr` has said on its standard error.
+assert_error() {
+	if [[ $stderr != *"$1"* ]]; then
+		fail "'$1' is not in: $stderr"
+	fi
 }
 
 let_go() {
@@ -178,8 +186,8 @@ loads_at_once() {
 	run -7 --separate-stderr vmctl fork src late --wait=200ms
 	assert_output ''
 	# Who is in the way is named.
-	[[ "$stderr" =~ "pid ${first[0]} (vmctl-fork src first-" ]]
-	[[ "$stderr" =~ "pid ${first[1]} (vmctl-fork src first-" ]]
+	assert_error "pid ${first[0]} (vmctl-fork src first-"
+	assert_error "pid ${first[1]} (vmctl-fork src first-"
 	assert_equal "$(snapshot_root)" "$before"
 
 	run -7 --separate-stderr vmctl fork src -n 3 --name 'late-{}' --wait=200ms
@@ -211,10 +219,10 @@ loads_at_once() {
 	hold "$VMCTL_ROOT/run/slot.firecracker.1"
 	before=$(snapshot_root)
 	run -7 --separate-stderr vmctl fork src web --wait=500ms
-	[[ "$stderr" =~ "pid $first (" ]]
-	[[ "$stderr" =~ "pid $holder (" ]]
+	assert_error "pid $first ("
+	assert_error "pid $holder ("
 	run -7 --separate-stderr vmctl fork src web --no-wait
-	[[ "$stderr" =~ "pid $first (" ]]
+	assert_error "pid $first ("
 	assert_equal "$(snapshot_root)" "$before"
 	run -7 vmctl restore src --no-wait
 	assert_equal "$(state_of src)" standby
@@ -260,11 +268,11 @@ loads_at_once() {
 		# shellcheck disable=SC2086 # a verb and its options
 		run -5 --separate-stderr vmctl $verb --no-wait src
 		assert_output ''
-		[[ "$stderr" =~ "instance 'src' is locked by pid $holder (" ]]
-		[[ "$stderr" =~ 'hint: wait longer with --wait=SEC' ]]
+		assert_error "instance 'src' is locked by pid $holder ("
+		assert_error 'hint: wait longer with --wait=SEC'
 	done
 	run -5 --separate-stderr vmctl restore --wait=200ms src
-	[[ "$stderr" =~ "pid $holder (" ]]
+	assert_error "pid $holder ("
 	run -5 --separate-stderr vmctl restore --wait=1 -o json src
 	assert_equal "$(jq -r .error.code <<<"$stderr")" busy
 	vmctl_yaml 'wait: 100ms'

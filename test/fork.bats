@@ -344,6 +344,7 @@ refuses() {
 	refuses 7 'of guest memory cannot run' big web --target-state running
 	vmctl_yaml 'limits:' '  min_free_disk: 60T'
 	refuses 7 'must stay free' src web
+	rm "$VMCTL_ROOT/vmctl.yaml"
 	assert_clean
 }
 

@@ -259,7 +259,10 @@ retry() {
 			# Half discarded is never loaded.
 			run vmctl restore web
 			case $status in
-			0) wait_for has_ticked web && vmctl stop --force web >/dev/null ;;
+			0)
+				wait_for has_ticked web
+				vmctl standby web >/dev/null
+				;;
 			6) ;;
 			*) fail "restore after a killed discard: $status $output" ;;
 			esac

@@ -142,8 +142,12 @@ root
 	assert_line --partial '├─ a '
 	assert_line --partial '│  └─ a1 '
 	# The columns stay below each other.
-	assert_equal "$(LC_ALL=C.UTF-8 awk '{ print index($0, NR == 1 ? "STATE" : "stopped") }' \
-		<<<"$output" | sort -u | wc -l)" 1
+	local LC_ALL=C.UTF-8 head=${lines[0]%%STATE*} line
+	for line in "${lines[@]:1}"; do
+		line=${line%%stopped*}
+		[ "${#line}" = "${#head}" ] || wrong "$output"
+	done
+	LC_ALL=C
 	# Forks of what was removed are roots.
 	vmctl rm a1 >/dev/null
 	LC_ALL=C run -0 vmctl ls --tree
@@ -158,10 +162,8 @@ root
 	local keys
 	make_running web
 	run -0 vmctl inspect web
-	keys=$(mandoc -T ascii "$top/man/vmctl-inspect.1" | col -bx |
-		sed -n '/^DESCRIPTION/,/^EXIT/s/^     \([a-z].*\)/\1/p' |
-		grep -v -i -e prints -e array -e several -e common -e 'vmctl(1)' |
-		sed 's/  .*//' | tr -d ' ' | tr ',' '\n' | sort)
+	keys=$(sed -n '/^The keys are/,/^The common/{s/^\.It Va //p}' "$top/man/vmctl-inspect.1" |
+		tr -s ' ,' '\n' | sort)
 	assert_equal "$(jq -r 'keys[]' <<<"$output" | sort)" "$keys"
 	assert_equal "$(jq -c '[.name, .state, .parent, .failure, .intent, .hypervisor]' \
 		<<<"$output")" '["web","running",null,null,null,"firecracker"]'
@@ -210,7 +212,7 @@ root
 	wait_for sleeps
 	vmctl rm web >/dev/null
 	ended 3
-	assert said "no instance 'web'" err || wrong "$(cat err)"
+	assert said "no instance" err
 	run -0 vmctl wait --gone web
 	assert_output ''
 	make_running web
@@ -301,8 +303,8 @@ root
 @test "console: copies what is no terminal to the guest, and its answers out" {
 	make_running web
 	mkfifo in
-	background vmctl console web <in
-	exec 9>in
+	exec 9<>in
+	background vmctl console web <in 9>&-
 	wait_for said '^tick'
 	printf c >&9
 	wait_for said '^count'
@@ -325,6 +327,7 @@ terminal() {
 	rm -f keys
 	mkfifo keys
 	exec 9<>keys
+	# shellcheck disable=SC2016 # $? is for that shell
 	printf 'stty -g >before\n%s\nstatus=$?\nstty -g >after\necho $status >status\n' "$1" >run.sh
 	background script -qec 'sh run.sh' /dev/null <keys 9>&-
 }

@@ -211,10 +211,16 @@ static int move_state(const struct vm_state_move *move, struct vm_err *err)
 
 static bool ended_by_guest(int dir_fd)
 {
-	char tail[400];
+	static const char orderly[] = "Firecracker exiting successfully. exit_code=0";
+	char tail[1024];
+	size_t len;
 
 	vm_vmm_log_tail(dir_fd, VM_VMM_LOG, tail, sizeof(tail));
-	return strstr(tail, "Firecracker exiting successfully. exit_code=0") != NULL;
+	len = strlen(tail);
+	/* It exits so after a triple fault as well, but says that it has seen one. */
+	return len >= sizeof(orderly) - 1 &&
+	       strcmp(tail + len - (sizeof(orderly) - 1), orderly) == 0 &&
+	       !strstr(tail, "KVM_EXIT_SHUTDOWN");
 }
 
 static const char *const leftovers[] = {VM_FILE_API_SOCKET, VM_FILE_VSOCK, NULL};
