@@ -41,6 +41,7 @@ CLI_OBJ := $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard cmd/cli/*.c))
 VERBS := $(patsubst cmd/%.c,%,$(filter-out cmd/vmctl.c,$(wildcard cmd/*.c)))
 BINS := $(BUILD)/bin/vmctl $(VERBS:%=$(BUILD)/bin/vmctl-%)
 LIB := $(BUILD)/libvmctl.a
+CLI := $(BUILD)/libcli.a
 UNIT_BINS := $(patsubst test/unit/%.c,$(BUILD)/test/%,$(wildcard test/unit/test_*.c))
 
 all: $(BINS)
@@ -62,11 +63,16 @@ $(BUILD)/obj/%.o: %.c $(FLAGS_FILE)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -c -o $@ $<
 
-$(BUILD)/bin/vmctl: $(BUILD)/obj/cmd/vmctl.o $(CLI_OBJ) $(LIB)
+# Archives: a program has in it only what it uses, and so loads only the libraries it needs.
+$(CLI): $(CLI_OBJ)
+	@rm -f $@
+	$(AR) rcs $@ $^
+
+$(BUILD)/bin/vmctl: $(BUILD)/obj/cmd/vmctl.o $(CLI) $(LIB)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS)
 
-$(BUILD)/bin/vmctl-%: $(BUILD)/obj/cmd/%.o $(CLI_OBJ) $(LIB)
+$(BUILD)/bin/vmctl-%: $(BUILD)/obj/cmd/%.o $(CLI) $(LIB)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS)
 

@@ -168,7 +168,7 @@ static int run(struct cli *cli, struct vm_err *err)
 	VM_AUTO(vm_instance_free) struct vm_instance instance = {0};
 
 	vm_spec_init(&spec);
-	if (build_spec(cli, &spec, err) < 0 || cli_open(cli, VM_ROOT_CHANGE, err) < 0 ||
+	if (build_spec(cli, &spec, err) < 0 || cli_open(cli, VM_ROOT_CREATE, err) < 0 ||
 	    vm_create(&cli->op, &spec, options->start, &instance, err) < 0)
 		return -1;
 	cli_say_took(cli, instance.name);

@@ -13,6 +13,7 @@
 #define SYSTEM_CONFIG "/etc/vmctl/vmctl.yaml"
 
 enum {
+	FRACTION = 1000,
 	MAX_RUNNING_LIMIT = 1000000,
 	MAX_RESTORES_LIMIT = 1024,
 	MIN_API_TIMEOUT_MS = 100,
@@ -49,11 +50,25 @@ static int64_t unit_ms(const char *unit)
 	return 0;
 }
 
+/* Up to three decimals after the point at *at, in thousandths; *at goes behind them. */
+static int64_t fraction_of(char **at)
+{
+	int64_t value = 0;
+
+	if (**at != '.' || !isdigit((unsigned char)(*at)[1]))
+		return 0;
+	(*at)++;
+	for (int64_t digit = FRACTION / 10; isdigit((unsigned char)**at); digit /= 10)
+		value += digit * (*(*at)++ - '0');
+	return value;
+}
+
 int vm_duration_parse(const char *text, const char *what, int64_t *ret_ms, struct vm_err *err)
 {
 	char *end = NULL;
 	int64_t scale = 0;
 	intmax_t n = 0;
+	int64_t fraction = 0;
 
 	if (strcmp(text, "none") == 0 || strcmp(text, "forever") == 0) {
 		*ret_ms = strcmp(text, "none") == 0 ? 0 : -1;
@@ -62,17 +77,18 @@ int vm_duration_parse(const char *text, const char *what, int64_t *ret_ms, struc
 	errno = 0;
 	if (isdigit((unsigned char)*text)) {
 		n = strtoimax(text, &end, 10);
+		fraction = fraction_of(&end);
 		scale = unit_ms(end);
 	}
 	if (scale == 0) {
 		vm_err_set(err, VM_ERR_USAGE, "%s: '%.64s' is not a duration", what, text);
-		return vm_err_hint(err, "whole seconds, or e.g. 500ms, 30s, 2m, 1h, none, forever");
+		return vm_err_hint(err, "seconds, or e.g. 500ms, 1.5s, 2m, 1h, none, forever");
 	}
 	if (errno == ERANGE || n > max_duration_ms / scale) {
 		vm_err_set(err, VM_ERR_USAGE, "%s: '%.64s' is more than a year", what, text);
 		return vm_err_hint(err, "'forever' waits without a limit");
 	}
-	*ret_ms = n * scale;
+	*ret_ms = n * scale + fraction * scale / FRACTION;
 	return 0;
 }
 

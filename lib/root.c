@@ -103,24 +103,17 @@ static int open_subdirs(struct vm_root *root, bool create, struct vm_err *err)
 static int open_dirs(struct vm_root *root, enum vm_root_mode mode, struct vm_err *err)
 {
 	root->fd = open(root->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (root->fd < 0 && errno == ENOENT && mode == VM_ROOT_READ) {
-		root->missing = true;
-		return 0;
-	}
-	if (root->fd < 0 && errno == ENOENT) {
+	if (root->fd < 0 && errno == ENOENT && mode == VM_ROOT_CREATE) {
 		if (make_path(root->path, err) < 0)
 			return -1;
 		root->fd = open(root->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	}
-	if (root->fd < 0)
+	if (root->fd < 0 && errno != ENOENT)
 		return vm_err_sys(err, "data root %s", root->path);
-	/* An empty directory, or one whose maker was killed: nothing is in it that could be read.
-	 */
-	if (mode == VM_ROOT_READ && !vm_fs_exists(root->fd, STORE_FILE)) {
-		root->missing = true;
-		return 0;
-	}
-	return open_subdirs(root, mode == VM_ROOT_CHANGE, err);
+	/* No directory, an empty one, or one whose maker was killed: nothing is in it yet. */
+	root->missing =
+	        root->fd < 0 || (mode != VM_ROOT_CREATE && !vm_fs_exists(root->fd, STORE_FILE));
+	return root->missing ? 0 : open_subdirs(root, mode == VM_ROOT_CREATE, err);
 }
 
 static int take_store_lock(struct vm_root *root, enum vm_lock_mode lock_mode, int64_t wait_ms,
@@ -169,10 +162,15 @@ static int open_store_to_read(struct vm_root *root, struct vm_err *err)
 {
 	VM_AUTO_FREE char *file = NULL;
 
-	if (root->missing)
-		return vm_store_open_empty(&root->store, err);
 	file = vm_strf(err, "%s/" STORE_FILE, root->path);
-	return file ? vm_store_open(file, false, &root->store, err) : -1;
+	if (!file || vm_store_open(file, false, &root->store, err) == 0)
+		return file ? 0 : -1;
+	if (err->code != VM_ERR_NEEDS_REPAIR)
+		return -1;
+	/* Its first user is making the schema right now, or was killed before: there is nothing. */
+	vm_err_clear(err);
+	root->missing = true;
+	return vm_store_open_empty(&root->store, err);
 }
 
 int vm_root_open(const char *option, enum vm_root_mode mode, const int64_t *wait_ms,
@@ -188,7 +186,9 @@ int vm_root_open(const char *option, enum vm_root_mode mode, const int64_t *wait
 		wait = wait_ms ? *wait_ms : root.config.lock_wait_ms;
 		rc = open_dirs(&root, mode, err);
 	}
-	if (rc == 0)
+	if (rc == 0 && root.missing)
+		rc = vm_store_open_empty(&root.store, err);
+	else if (rc == 0)
 		rc = mode == VM_ROOT_READ ? open_store_to_read(&root, err)
 		                          : open_store(&root, wait, err);
 	if (rc < 0) {

@@ -14,9 +14,9 @@
 #include "store.h"
 
 enum vm_root_mode {
-	VM_ROOT_READ, /* takes no lock and creates nothing; a missing root reads as an empty one */
-	VM_ROOT_CHANGE, /* creates a missing root, migrates the store, holds the store lock shared
-	                 */
+	VM_ROOT_READ,   /* takes no lock; a missing root reads as an empty one */
+	VM_ROOT_CHANGE, /* holds the store lock shared; a missing root has nothing to change */
+	VM_ROOT_CREATE, /* the same, but makes a missing root */
 };
 
 struct vm_root {

@@ -162,7 +162,7 @@ root
 	local keys
 	make_running web
 	run -0 vmctl inspect web
-	keys=$(sed -n '/^The keys are/,/^The common/{s/^\.It Va //p}' "$top/man/vmctl-inspect.1" |
+	keys=$(sed -n '/The keys are/,/^The common/{s/^\.It Cm //p}' "$top/man/vmctl-inspect.1" |
 		tr -s ' ,' '\n' | sort)
 	assert_equal "$(jq -r 'keys[]' <<<"$output" | sort)" "$keys"
 	assert_equal "$(jq -c '[.name, .state, .parent, .failure, .intent, .hypervisor]' \

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <signal.h>
+#include <sys/stat.h>
 #include <stdio.h>
 
 #include "cli.h"
@@ -21,6 +22,7 @@ int cli_open(struct cli *cli, enum vm_root_mode mode, struct vm_err *err)
 	 */
 	vm_interrupt_install();
 	(void)signal(SIGPIPE, SIG_IGN);
+	umask(0077); /* guest memory, disks and the store are nobody else's business */
 	if (vm_root_open(cli->root_option, mode, cli->wait_given ? &cli->wait_ms : NULL, &cli->root,
 	                 &cli->op.wait_ms, err) < 0)
 		return -1;

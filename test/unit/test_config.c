@@ -29,6 +29,9 @@ static void a_duration_is_seconds_or_has_a_unit(void **state)
 	        {"2m", 120000},
 	        {"1h", 3600000},
 	        {"007s", 7000},
+	        {"0.5", 500},
+	        {"1.25s", 1250},
+	        {"0.0019", 1},
 	        {"8784h", INT64_C(31622400000)},
 	        {"31622400000ms", INT64_C(31622400000)},
 	};
@@ -46,9 +49,9 @@ static void a_duration_is_seconds_or_has_a_unit(void **state)
 
 static void what_is_no_duration_is_refused(void **state)
 {
-	static const char *const texts[] = {"",    " ",    "-1",    "+1", "s",  "ms",
-	                                    "1 s", " 1",   "1.5s",  "1d", "5S", "5sec",
-	                                    "1s ", "None", "1h30m", "0x5"};
+	static const char *const texts[] = {"",    " ",    "-1",  "+1",   "s",     "ms",
+	                                    "1 s", " 1",   "1.s", ".5",   "1..5",  "1d",
+	                                    "5S",  "5sec", "1s ", "None", "1h30m", "0x5"};
 	static const char *const large[] = {"8785h", "31622401", "9223372036854775807",
 	                                    "99999999999999999999999", "99999999999999999999999ms"};
 
