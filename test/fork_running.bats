@@ -43,6 +43,11 @@ assert_went_on() {
 	wait_for ticked_past "$name" "$now"
 }
 
+# For wait_for: whether a verb has begun something with the source.
+intends() {
+	[ "$(field src .intent.verb 2>/dev/null)" = "$1" ]
+}
+
 # The directory in guests/ that is not the only instance's, once it holds the file $1.
 half_made() {
 	find "$VMCTL_ROOT/guests" -mindepth 2 -maxdepth 2 -name "$1" ! -path "$(dir_of src)/*" \
@@ -262,8 +267,7 @@ half_made() {
 	kill -STOP "$pid"
 	env --default-signal=INT vmctl fork src web --from-running >out 2>err 3>&- &
 	forker=$!
-	intends() { [ "$(field src .intent.verb 2>/dev/null)" = fork ]; }
-	wait_for intends
+	wait_for intends fork
 	kill -INT "$forker"
 	kill -CONT "$pid"
 	stopped_pid=
@@ -314,8 +318,7 @@ half_made() {
 	kill -STOP "$pid"
 	vmctl fork src web --from-running >out 2>err 3>&- &
 	forker=$!
-	intends() { [ "$(field src .intent.verb 2>/dev/null)" = fork ]; }
-	wait_for intends
+	wait_for intends fork
 	kill -KILL "$pid"
 	stopped_pid=
 	wait_all "$forker"

@@ -188,7 +188,7 @@ guest_state() {
 
 # vmctl_yaml LINE...: the settings of this test's data root.
 vmctl_yaml() {
-	mkdir -p -m 0700 "$VMCTL_ROOT"
+	[ -d "$VMCTL_ROOT" ] || mkdir -m 0700 "$VMCTL_ROOT"
 	printf '%s\n' "$@" >"$VMCTL_ROOT/vmctl.yaml"
 }
 

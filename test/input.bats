@@ -75,7 +75,7 @@ settings() {
 
 @test "values that make no sense, verb by verb: exit 2" {
 	make_web
-	for text in '' soon 1x -1 1.5 99999999999999999999; do
+	for text in '' soon 1x -1 1.5.5 99999999999999999999; do
 		refused 2 "--wait" start --wait="$text" web
 		refused 2 "--time" stop --time="$text" web
 		refused 2 "--timeout" wait --state stopped --timeout="$text" web
@@ -219,11 +219,14 @@ settings() {
 	create() { refused 2 "$1" create new "${@:2}"; }
 	# As root, permission bits refuse nothing: what cannot be read is missing or of a wrong kind.
 	for file in nowhere dangling empty fifo /dev/null "$BATS_TEST_TMPDIR" guest.elf/x; do
-		create "kernel: $file" --kernel "$file"
-		create "initrd: $file" --kernel "$guest" --initrd "$file"
-		create "disk root: $file" --kernel "$guest" --disk "$file"
+		create "kernel: " --kernel "$file"
+		[[ $stderr == *"$file"* ]] || wrong "$stderr"
+		create "initrd: " --kernel "$guest" --initrd "$file"
+		[[ $stderr == *"$file"* ]] || wrong "$stderr"
+		create "disk root: " --kernel "$guest" --disk "$file"
+		[[ $stderr == *"$file"* ]] || wrong "$stderr"
 	done
-	create "disk data: odd has 1000 bytes" --kernel "$guest" --disk size=1M --disk id=data,path=odd
+	create "odd has 1000 bytes" --kernel "$guest" --disk size=1M --disk id=data,path=odd
 	# shellcheck disable=SC2088 # just so
 	create "kernel: '~/vmlinux': ~ is not expanded here" --kernel '~/vmlinux'
 	create "neither a spec file (-f) nor --kernel" --memory 16M

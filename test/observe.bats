@@ -36,7 +36,9 @@ kill_vmm() {
 
 # background COMMAND...: runs it with its output in files `out` and `err`; $child is its pid.
 background() {
-	"$@" >out 2>err 3>&- &
+	: >out # what the last one said is not to be found
+	: >err
+	"$@" <&0 >out 2>err 3>&- & # without <&0 the shell would give it /dev/null
 	child=$!
 	children+=("$child")
 }
@@ -360,6 +362,7 @@ terminal() {
 	assert said 'The hypervisor of web has ended'
 	assert_equal "$(cat status) $(cat after)" "0 $(cat before)"
 	vmctl start web >/dev/null
+	rm -f status after
 	terminal "sh -c 'echo \$\$ >pid; exec vmctl console web'"
 	wait_for said 'Connected to web'
 	kill -TERM "$(cat pid)"
