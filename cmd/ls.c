@@ -64,7 +64,15 @@ static void free_selection(struct selection *selection)
 }
 
 /* All instances, or those the operands name; an operand that names none is reported. */
-static int select_instances(struct cli *cli, struct selection *selection, struct vm_err *err)
+/* By name as people count: web-2 before web-10. */
+static int by_name(const void *a, const void *b)
+{
+	const struct vm_instance *left = a, *right = b;
+
+	return strverscmp(left->name, right->name);
+}
+
+static int list_instances(struct cli *cli, struct selection *selection, struct vm_err *err)
 {
 	size_t wanted = (size_t)cli->operand_count;
 
@@ -83,6 +91,16 @@ static int select_instances(struct cli *cli, struct selection *selection, struct
 		else
 			selection->count++;
 	}
+	return 0;
+}
+
+static int select_instances(struct cli *cli, struct selection *selection, struct vm_err *err)
+{
+	if (list_instances(cli, selection, err) < 0)
+		return -1;
+	if (selection->count > 1)
+		qsort(selection->instances, selection->count, sizeof(*selection->instances),
+		      by_name);
 	return 0;
 }
 

@@ -14,8 +14,8 @@
 static void print_verbs(void)
 {
 	(void)puts("\nVerbs:");
-	for (const struct cli_verb_entry *verb = cli_verbs; verb->name != NULL; verb++)
-		(void)printf("  %-10s %s\n", verb->name, verb->summary);
+	for (const struct cli_verb_entry *entry = cli_verbs; entry->name != NULL; entry++)
+		(void)printf("  %-10s %s\n", entry->name, entry->summary);
 	(void)puts("\nEach verb is also a program of its own: 'vmctl fork' is 'vmctl-fork'.\n"
 	           "See 'vmctl VERB --help' and 'vmctl help VERB'.");
 }
@@ -140,7 +140,7 @@ static int run(struct cli *cli, struct vm_err *err)
 	return exec_verb(cli, cli->operands[0], argv, err);
 }
 
-static const struct cli_verb verb = {
+static const struct cli_verb dispatcher = {
         .name = "",
         .synopsis = "",
         .operands = "VERB [ARGUMENT ...]",
@@ -152,5 +152,5 @@ static const struct cli_verb verb = {
 
 int main(int argc, char **argv)
 {
-	return cli_main(&verb, NULL, argc, argv);
+	return cli_main(&dispatcher, NULL, argc, argv);
 }

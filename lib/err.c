@@ -64,6 +64,14 @@ static enum vm_code code_of_errno(int e)
 	}
 }
 
+static void hint_of_errno(struct vm_err *err, int e)
+{
+	if (e == ENOSPC || e == EDQUOT)
+		vm_err_hint(err, "free some space there, or give --root another filesystem");
+	else if (e == EMFILE)
+		vm_err_hint(err, "raise the limit of open files: ulimit -n");
+}
+
 int vm_err_sys(struct vm_err *err, const char *fmt, ...)
 {
 	int saved = errno;
@@ -78,6 +86,7 @@ int vm_err_sys(struct vm_err *err, const char *fmt, ...)
 	used = strlen(err->message);
 	snprintf(err->message + used, sizeof(err->message) - used, ": %s",
 	         strerror_r(saved, reason, sizeof(reason)));
+	hint_of_errno(err, saved);
 	errno = saved;
 	return -1;
 }

@@ -49,7 +49,8 @@ int vm_fork_copy_disks(struct vm_fork *fork, struct vm_child *child, int from_fd
 		             ? vm_fork_link(from_fd, child->dir_fd, file, err)
 		             : copy_private(fork, from_fd, child->dir_fd, file, err);
 		if (rc < 0)
-			return vm_err_wrap(err, "%s", child->row.name);
+			return vm_err_wrap(err, "%s: %s/guests/%s", child->row.name,
+			                   fork->op->root->path, child->row.id);
 	}
 	return 0;
 }

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * SIGINT, SIGTERM and SIGHUP ask a verb to stop: every wait ends at once with an error, the verb
- * undoes what it had begun (a paused source is resumed), then dies of the signal as the shell expects.
+ * undoes what it had begun (a paused source is resumed), then dies of the signal as the shell
+ * expects.
  *
- * A wait ends at once in the thread that the kernel picked for the signal. The waits of other threads,
- * and one that the signal just preceded, look here at least every 200 ms.
+ * A wait ends at once in the thread that the kernel picked for the signal. The waits of other
+ * threads, and one that the signal just preceded, look here at least every 200 ms.
  */
 #ifndef VM_INTERRUPT_H
 #define VM_INTERRUPT_H
@@ -14,8 +15,8 @@
 #include "err.h"
 
 /*
- * Installs the handlers (without SA_RESTART); for main() of a verb, before it starts threads. Signals
- * that are ignored stay so (nohup).
+ * Installs the handlers (without SA_RESTART); for main() of a verb, before it starts threads.
+ * Signals that are ignored stay so (nohup).
  */
 void vm_interrupt_install(void);
 /* The first signal that arrived, or 0. Suspension makes no difference. */
@@ -25,8 +26,8 @@ bool vm_interrupt_pending(void);
 /* -1 with a system error "interrupted by SIG..." when a signal has arrived, else 0. For waits. */
 int vm_interrupt_check(struct vm_err *err);
 /*
- * Dies of the signal that arrived, if any; for the end of main(). stdio is not flushed, nor do atexit
- * handlers run: print first.
+ * Dies of the signal that arrived, if any; for the end of main(). stdio is not flushed, nor do
+ * atexit handlers run: print first.
  */
 void vm_interrupt_reraise(void);
 /*

@@ -77,9 +77,9 @@ static int sleep_watch(struct watch *watch, int64_t deadline_ms, struct vm_err *
 	                      {.fd = watch->vmm.pid_fd, .events = POLLIN}};
 	char events[4096];
 	int64_t left = deadline_ms < 0 ? LOOK_AGAIN_MS : deadline_ms - vm_monotonic_ms();
-	int slice = (int)(left < LOOK_AGAIN_MS ? left : LOOK_AGAIN_MS);
+	int64_t slice = left < LOOK_AGAIN_MS ? left : LOOK_AGAIN_MS;
 
-	if (poll(p, 2, slice > 0 ? slice : 0) < 0 && errno != EINTR)
+	if (poll(p, 2, slice < 0 ? 0 : (int)slice) < 0 && errno != EINTR)
 		return vm_err_sys(err, "waiting");
 	if (p[0].revents && read(watch->inotify_fd, events, sizeof(events)) < 0 && errno != EAGAIN)
 		return vm_err_sys(err, "reading inotify");
@@ -87,14 +87,17 @@ static int sleep_watch(struct watch *watch, int64_t deadline_ms, struct vm_err *
 }
 
 /* Looks once: 1 there, 0 not yet, -1. `ret` is filled unless the instance is gone. */
-static int look(struct vm_op *op, const char *id, unsigned states, struct vm_instance *ret,
-                struct vm_err *err)
+static int look(struct vm_op *op, const struct vm_instance *row, unsigned states,
+                struct vm_instance *ret, struct vm_err *err)
 {
-	if (vm_store_get(op->root->store, id, ret, err) < 0) {
-		if (err->code != VM_ERR_NOT_FOUND || states != 0)
+	if (vm_store_get(op->root->store, row->id, ret, err) < 0) {
+		if (err->code != VM_ERR_NOT_FOUND)
 			return -1;
 		vm_err_clear(err);
-		return 1;
+		return states == 0
+		               ? 1
+		               : vm_err_set(err, VM_ERR_NOT_FOUND,
+		                            "%s was removed while it was waited for", row->name);
 	}
 	if (vm_observe(op->root, ret, err) < 0)
 		return -1;
@@ -106,7 +109,7 @@ static int wait_loop(struct vm_op *op, struct vm_instance *row, unsigned states,
 {
 	for (;;) {
 		struct vm_instance now = {0};
-		int rc = look(op, row->id, states, &now, err);
+		int rc = look(op, row, states, &now, err);
 
 		if (rc < 0)
 			return -1;

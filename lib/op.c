@@ -14,7 +14,8 @@ int64_t vm_op_deadline(const struct vm_op *op)
 	return op->wait_ms < 0 ? VM_WAIT_FOREVER : vm_monotonic_ms() + op->wait_ms;
 }
 
-static void say(void (*sink)(void *ctx, const char *text), void *ctx, const char *fmt, va_list ap)
+__attribute__((format(printf, 3, 0))) static void say(void (*sink)(void *ctx, const char *text),
+                                                      void *ctx, const char *fmt, va_list ap)
 {
 	char text[512];
 

@@ -106,14 +106,14 @@ int vm_store_get(struct vm_store *store, const char *id, struct vm_instance *ret
 int vm_store_get_named(struct vm_store *store, const char *name, struct vm_instance *ret,
                        struct vm_err *err);
 enum vm_list {
-	VM_LIST_VISIBLE,  /* all but `creating` ones */
+	VM_LIST_VISIBLE, /* all but `creating` ones */
 	VM_LIST_ALL,
-	VM_LIST_CREATING, /* reserved by makers, alive or dead */
+	VM_LIST_CREATING,  /* reserved by makers, alive or dead */
 	VM_LIST_OCCUPYING, /* those that count against the limits */
 };
 /* Instances in order of name. Free with vm_instances_free(). */
 int vm_store_list(struct vm_store *store, enum vm_list which, struct vm_instance **ret,
-		  size_t *ret_count, struct vm_err *err);
+                  size_t *ret_count, struct vm_err *err);
 
 /*
  * Admission: reserves all rows (state creating) with their intent, or none. Each row's guest_cid of

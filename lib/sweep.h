@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Taking away what the dead still hold: names, guest CIDs and places under the limits. Called where
- * one of those is wanted and not to be had, so that nobody is refused because of a process that is no
- * more. Never waits: what somebody holds the lock of is alive.
+ * one of those is wanted and not to be had, so that nobody is refused because of a process that is
+ * no more. Never waits: what somebody holds the lock of is alive.
  */
 #ifndef VM_SWEEP_H
 #define VM_SWEEP_H

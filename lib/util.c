@@ -263,7 +263,7 @@ static size_t distance(const char *a, size_t la, const char *b, size_t lb)
 const char *vm_suggest(const char *word, const char *const *words)
 {
 	size_t len = strlen(word);
-	size_t best = len / 3 > 1 ? len / 3 + 1 : 2;
+	size_t best = len / 3 > 1 ? len / 3 + 1 : len < 2 ? len : 2;
 	const char *found = NULL;
 
 	if (len > SUGGEST_MAX)

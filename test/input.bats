@@ -396,7 +396,7 @@ leave_free() {
 	ticks_on
 	# Enough for the memory, which is what is known beforehand, but not for all.
 	leave_free 17000
-	refused 7 "copy: disk-data.img: " fork web copy --from-running
+	refused 7 "disk-data.img: copying: No space left" fork web copy --from-running
 	ticks_on
 	leave_free 16400
 	run vmctl standby web

@@ -76,7 +76,7 @@ int cli_terminal_signal(struct cli_terminal *terminal)
 		return (int)info.ssi_signo;
 	if (terminal->raw)
 		(void)tcsetattr(STDIN_FILENO, TCSADRAIN, &terminal->before);
-	(void)raise(SIGSTOP);
+	(void)kill(getpid(), SIGSTOP);
 	if (terminal->raw)
 		(void)make_raw(terminal);
 	return 0;

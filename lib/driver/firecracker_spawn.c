@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Finding the binary, asking its version, spawning the VMM and waiting for its API. */
+/* Spawning the VMM and waiting for its API. */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -18,106 +18,6 @@
 #include "../interrupt.h"
 #include "../util.h"
 #include "firecracker.h"
-
-/* Searches PATH as execvp would. */
-static int search_path(char *ret_path, size_t size)
-{
-	const char *path = getenv("PATH");
-
-	while (path && *path) {
-		size_t len = strcspn(path, ":");
-		int n = snprintf(ret_path, size, "%.*s/firecracker", (int)len, path);
-
-		if (len > 0 && n > 0 && (size_t)n < size && access(ret_path, X_OK) == 0)
-			return 0;
-		path += len + (path[len] == ':');
-	}
-	return -1;
-}
-
-static int find_binary(const struct vm_root *root, char *ret_path, size_t size, struct vm_err *err)
-{
-	const char *env = getenv("VMCTL_FIRECRACKER");
-	const char *given = env && env[0] ? env : root->config.firecracker;
-
-	if (given[0]) {
-		VM_AUTO_FREE char *real = realpath(given, NULL);
-
-		if (!real || access(real, X_OK) < 0) {
-			vm_err_sys(err, "firecracker: %s (from %s)", given,
-			           given == env ? "$VMCTL_FIRECRACKER" : "the config");
-			err->code = VM_ERR_HYPERVISOR;
-			return -1;
-		}
-		snprintf(ret_path, size, "%s", real);
-		return 0;
-	}
-	if (search_path(ret_path, size) == 0)
-		return 0;
-	vm_err_set(err, VM_ERR_HYPERVISOR, "firecracker is not installed: it is not in PATH");
-	return vm_err_hint(err, "install it, or name it by $VMCTL_FIRECRACKER or firecracker: in "
-	                        "vmctl.yaml");
-}
-
-/* Runs "BINARY --version", whose first line is "Firecracker v1.12.1". */
-static int ask_version(const char *path, char *ret_version, size_t size, struct vm_err *err)
-{
-	char text[256] = "";
-	int ends[2];
-	size_t used = 0;
-	ssize_t n;
-	pid_t pid;
-
-	if (pipe2(ends, O_CLOEXEC) < 0)
-		return vm_err_sys(err, "pipe");
-	pid = fork();
-	if (pid == 0) {
-		if (dup2(ends[1], STDOUT_FILENO) >= 0)
-			execl(path, path, "--version", (char *)NULL);
-		_exit(127);
-	}
-	close(ends[1]);
-	while (pid > 0 && used < sizeof(text) - 1 &&
-	       ((n = read(ends[0], text + used, sizeof(text) - 1 - used)) > 0 ||
-	        (n < 0 && errno == EINTR)))
-		used += n > 0 ? (size_t)n : 0;
-	close(ends[0]);
-	if (pid < 0)
-		return vm_err_sys(err, "fork");
-	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
-		;
-	if (sscanf(text, "Firecracker v%23[0-9A-Za-z.-]", ret_version) != 1)
-		return vm_err_set(err, VM_ERR_HYPERVISOR,
-		                  "%s --version says '%.40s', not 'Firecracker v...'", path, text);
-	(void)size;
-	return 0;
-}
-
-int vm_fc_probe(const struct vm_root *root, struct vm_driver_info *ret, struct vm_err *err)
-{
-	struct vm_driver_info info = {0};
-	struct vm_binary_key key = {0};
-	struct stat st;
-	int known;
-
-	if (find_binary(root, info.path, sizeof(info.path), err) < 0)
-		return -1;
-	if (stat(info.path, &st) < 0)
-		return vm_err_sys(err, "%s", info.path);
-	key.path = info.path;
-	key.device = st.st_dev;
-	key.inode = st.st_ino;
-	key.size = (uint64_t)st.st_size;
-	key.mtime_ns = (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec;
-	known = vm_store_binary_version(root->store, &key, info.version, sizeof(info.version), err);
-	if (known < 0)
-		return -1;
-	if (!known && (ask_version(info.path, info.version, sizeof(info.version), err) < 0 ||
-	               vm_store_remember_binary(root->store, &key, info.version, err) < 0))
-		return -1;
-	*ret = info;
-	return 0;
-}
 
 /* Whether the API socket accepts: 1 yes, 0 not yet. */
 static int try_connect(int dir_fd)

@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Finding the binary and asking its version. */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "../interrupt.h"
+#include "../util.h"
+#include "firecracker.h"
+
+#define NOT_FIRECRACKER                                                                            \
+	"name a Firecracker binary by $VMCTL_FIRECRACKER or firecracker: in vmctl.yaml"
+
+enum { VERSION_TIMEOUT_MS = 10000, VERSION_SIZE = sizeof(((struct vm_driver_info *)0)->version) };
+
+/* Searches PATH as execvp would. */
+static int search_path(char *ret_path, size_t size)
+{
+	const char *path = getenv("PATH");
+
+	while (path && *path) {
+		size_t len = strcspn(path, ":");
+		int n = snprintf(ret_path, size, "%.*s/firecracker", (int)len, path);
+
+		if (len > 0 && n > 0 && (size_t)n < size && access(ret_path, X_OK) == 0)
+			return 0;
+		path += len + (path[len] == ':');
+	}
+	return -1;
+}
+
+static int find_binary(const struct vm_root *root, char *ret_path, size_t size, struct vm_err *err)
+{
+	const char *env = getenv("VMCTL_FIRECRACKER");
+	const char *given = env && env[0] ? env : root->config.firecracker;
+
+	if (given[0]) {
+		VM_AUTO_FREE char *real = realpath(given, NULL);
+
+		if (!real || access(real, X_OK) < 0) {
+			vm_err_sys(err, "firecracker: %s (from %s)", given,
+			           given == env ? "$VMCTL_FIRECRACKER" : "the config");
+			err->code = VM_ERR_HYPERVISOR;
+			return vm_err_hint(err, NOT_FIRECRACKER);
+		}
+		snprintf(ret_path, size, "%s", real);
+		return 0;
+	}
+	if (search_path(ret_path, size) == 0)
+		return 0;
+	vm_err_set(err, VM_ERR_HYPERVISOR, "firecracker is not installed: it is not in PATH");
+	return vm_err_hint(err, "install it, or name it by $VMCTL_FIRECRACKER or firecracker: in "
+	                        "vmctl.yaml");
+}
+
+/* What `BINARY --version` prints, with a deadline: it may be anything that somebody has named. */
+static int read_version(int fd, char *text, size_t size, const char *path, struct vm_err *err)
+{
+	int64_t deadline = vm_monotonic_ms() + VERSION_TIMEOUT_MS;
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+	size_t used = 0;
+
+	while (used < size - 1) {
+		int64_t left = deadline - vm_monotonic_ms();
+		ssize_t n;
+		int ready = poll(&p, 1, left > 0 ? (int)left : 0);
+
+		if (vm_interrupt_check(err) < 0)
+			return -1;
+		if (ready == 0) {
+			vm_err_set(err, VM_ERR_HYPERVISOR, "%s --version does not answer", path);
+			return vm_err_hint(err, NOT_FIRECRACKER);
+		}
+		n = ready > 0 ? read(fd, text + used, size - 1 - used) : -1;
+		if (n < 0 && errno != EINTR)
+			return vm_err_sys(err, "reading the version of %s", path);
+		if (n == 0)
+			break;
+		used += n > 0 ? (size_t)n : 0;
+	}
+	text[used] = '\0';
+	return 0;
+}
+
+static int run_version(const char *path, char *text, size_t size, struct vm_err *err)
+{
+	VM_AUTO_CLOSE int out = -1;
+	int ends[2], rc;
+	pid_t pid;
+
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		return vm_err_sys(err, "pipe");
+	out = ends[0];
+	pid = fork();
+	if (pid == 0) {
+		if (dup2(ends[1], STDOUT_FILENO) >= 0)
+			execl(path, path, "--version", (char *)NULL);
+		_exit(127);
+	}
+	close(ends[1]);
+	if (pid < 0)
+		return vm_err_sys(err, "fork");
+	rc = read_version(out, text, size, path, err);
+	kill(pid, SIGKILL); /* our own child, not waited for yet: nobody else has this pid */
+	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+		;
+	return rc;
+}
+
+/* The first line of a Firecracker is "Firecracker v1.12.1". */
+static int ask_version(const char *path, char ret_version[VERSION_SIZE], struct vm_err *err)
+{
+	char text[256] = "", version[VERSION_SIZE];
+
+	if (run_version(path, text, sizeof(text), err) < 0)
+		return -1;
+	if (sscanf(text, "Firecracker v%23[0-9A-Za-z.-]", version) != 1) {
+		vm_err_set(err, VM_ERR_HYPERVISOR, "%s is not Firecracker: --version says '%.*s'",
+		           path, (int)strcspn(text, "\r\n"), text);
+		return vm_err_hint(err, NOT_FIRECRACKER);
+	}
+	memcpy(ret_version, version, VERSION_SIZE);
+	return 0;
+}
+
+int vm_fc_probe(const struct vm_root *root, struct vm_driver_info *ret, struct vm_err *err)
+{
+	struct vm_driver_info info = {0};
+	struct vm_binary_key key = {0};
+	struct stat st;
+	int known;
+
+	if (find_binary(root, info.path, sizeof(info.path), err) < 0)
+		return -1;
+	if (stat(info.path, &st) < 0)
+		return vm_err_sys(err, "%s", info.path);
+	key.path = info.path;
+	key.device = st.st_dev;
+	key.inode = st.st_ino;
+	key.size = (uint64_t)st.st_size;
+	key.mtime_ns = (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec;
+	known = vm_store_binary_version(root->store, &key, info.version, sizeof(info.version), err);
+	if (known < 0)
+		return -1;
+	if (!known && (ask_version(info.path, info.version, err) < 0 ||
+	               vm_store_remember_binary(root->store, &key, info.version, err) < 0))
+		return -1;
+	*ret = info;
+	return 0;
+}
