@@ -35,16 +35,19 @@ static void unlock_children(struct vm_op *op, struct vm_child *children, size_t 
 	for (size_t i = 0; i < count; i++) {
 		char gate[VM_LOCK_NAME_SIZE];
 
-		if (children[i].lock.fd >= 0)
-			vm_lock_unlink_release(&children[i].lock, op->root->locks_fd,
-			                       children[i].row.id,
-			                       vm_root_gate_name(children[i].row.id, gate));
+		struct vm_err ignored = {0}; /* what stays noted is swept once we are gone */
+
+		if (children[i].lock.fd < 0)
+			continue;
+		vm_lock_unlink_release(&children[i].lock, op->root->locks_fd, children[i].row.id,
+		                       vm_root_gate_name(children[i].row.id, gate));
+		vm_store_forget_lock(op->root->store, children[i].row.id, &ignored);
 	}
 }
 
 /* Ids are random: nobody else can want these locks before the rows are there. */
-static int lock_children(struct vm_op *op, struct vm_child *children, size_t count,
-                         struct vm_err *err)
+static int lock_children(struct vm_op *op, struct vm_child *children, struct vm_instance *rows,
+                         size_t count, struct vm_err *err)
 {
 	static const struct vm_lock_how fresh = {.rank = VM_RANK_CHILD,
 	                                         .mode = VM_LOCK_EXCLUSIVE,
@@ -52,10 +55,14 @@ static int lock_children(struct vm_op *op, struct vm_child *children, size_t cou
 	                                         .create = true};
 
 	for (size_t i = 0; i < count; i++) {
-		struct vm_instance *row = &children[i].row;
-
-		if (vm_id_new(row->id, err) < 0 ||
-		    vm_held_lock(op, row, &fresh, &children[i].lock, err) < 0)
+		if (vm_id_new(rows[i].id, err) < 0)
+			return -1;
+		memcpy(children[i].row.id, rows[i].id, sizeof(rows[i].id));
+	}
+	if (vm_store_note_locks(op->root->store, rows, count, err) < 0)
+		return -1;
+	for (size_t i = 0; i < count; i++) {
+		if (vm_held_lock(op, &children[i].row, &fresh, &children[i].lock, err) < 0)
 			return -1;
 	}
 	return 0;
@@ -74,11 +81,14 @@ int vm_child_reserve(struct vm_op *op, struct vm_child *children, size_t count, 
 {
 	struct vm_limits limits = vm_op_limits(op);
 	struct vm_instance *rows = vm_calloc(count, sizeof(*rows), err);
-	int rc = rows ? lock_children(op, children, count, err) : -1;
+	int rc;
 
+	if (!rows)
+		return -1;
 	/* What dead makers left is in nobody's way, but it may run: it goes before something new
 	 * comes. */
 	vm_sweep_makers(op);
+	rc = lock_children(op, children, rows, count, err);
 	for (int i = 0; rc == 0 && i < TAKEOVER_TRIES; i++) {
 		size_t conflict = 0;
 

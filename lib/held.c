@@ -6,6 +6,7 @@
 
 #include "fs.h"
 #include "interrupt.h"
+#include "manifest.h"
 #include "settle.h"
 #include "sweep.h"
 #include "util.h"
@@ -112,6 +113,7 @@ int vm_held_settle(struct vm_op *op, const struct vm_instance *found, const stru
 int vm_held_take(struct vm_op *op, const char *selector, enum vm_lock_mode mode,
                  struct vm_held *ret_held, struct vm_err *err)
 {
+	vm_sweep_lock_files(op);
 	for (int i = 0; i < TRIES; i++) {
 		const struct vm_lock_how how = {
 		        .rank = VM_RANK_SOURCE, .mode = mode, .deadline_ms = vm_op_deadline(op)};
@@ -177,6 +179,14 @@ int vm_held_intend(struct vm_op *op, struct vm_held *held, const char *detail, b
 		rc = vm_store_intend(op->root->store, held->row.id, op->verb, detail, &limits, err);
 	}
 	return rc < 0 ? vm_err_wrap(err, "%s", held->row.name) : 0;
+}
+
+int vm_held_drop_saved(struct vm_held *held, struct vm_err *err)
+{
+	if (vm_fs_unlink(held->dir_fd, VM_FILE_MANIFEST, err) < 0 ||
+	    vm_fs_unlink(held->dir_fd, VM_FILE_STATE, err) < 0)
+		return -1;
+	return vm_fs_unlink(held->dir_fd, VM_FILE_MEMORY, err);
 }
 
 int vm_held_commit(struct vm_op *op, struct vm_held *held, const struct vm_outcome *outcome,

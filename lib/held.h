@@ -56,6 +56,12 @@ int vm_held_attach(const struct vm_op *op, const struct vm_held *held, struct vm
 int vm_held_intend(struct vm_op *op, struct vm_held *held, const char *detail, bool runs,
                    struct vm_err *err);
 
+/*
+ * Removes saved memory and state, the manifest first: from then on nothing can be loaded. For
+ * instances without a VMM whose disks have moved on, or are about to.
+ */
+int vm_held_drop_saved(struct vm_held *held, struct vm_err *err);
+
 struct vm_outcome {
 	enum vm_state state;
 	pid_t pid;

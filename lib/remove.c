@@ -32,5 +32,5 @@ int vm_remove(struct vm_op *op, const char *id, struct vm_lock *lock, const stru
 	    vm_store_delete(root->store, id, event, err) < 0)
 		return -1;
 	vm_lock_unlink_release(lock, root->locks_fd, id, vm_root_gate_name(id, gate));
-	return 0;
+	return vm_store_forget_lock(root->store, id, err);
 }

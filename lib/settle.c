@@ -10,6 +10,8 @@
 #include "remove.h"
 #include "util.h"
 
+enum { ENDING_WAIT_MS = 2000 };
+
 static bool has_vmm(enum vm_state state)
 {
 	return state == VM_STATE_RUNNING || state == VM_STATE_PAUSED;
@@ -73,12 +75,27 @@ static int bury(struct vm_op *op, struct vm_held *held, struct vm_err *err)
 		return -1;
 	/* Its saved state, if one is still there, is older than its disks: never to be loaded
 	 * again. */
-	if (vm_fs_unlink(held->dir_fd, VM_FILE_MANIFEST, err) < 0)
+	if (vm_held_drop_saved(held, err) < 0)
 		return -1;
 	state = vm_settle_verdict(&held->row, held->driver, held->dir_fd, why, sizeof(why));
 	if (state == VM_STATE_FAILED)
 		vm_op_warn(op, "%s: %s", held->row.name, why);
 	return settled(op, held, state, 0, why[0] ? why : NULL, err);
+}
+
+/*
+ * A VMM that does not answer. One that is on its way out only needs a moment; one that hangs is
+ * ended if that is what is wanted, by the verb that was killed or by this one.
+ */
+static bool is_ending(struct vm_op *op, struct vm_held *held, struct vm_machine *machine)
+{
+	bool wanted = op->force || strcmp(held->row.intent.verb, "stop") == 0;
+	struct vm_err ignored = {0};
+
+	if (vm_vmm_wait(&machine->vmm, vm_monotonic_ms() + ENDING_WAIT_MS, &ignored) == 0)
+		return true;
+	vm_err_clear(&ignored);
+	return wanted && vm_vmm_kill(&machine->vmm, &ignored) == 0;
 }
 
 /* The VMM lives: the row shall say what the guest is doing, after `resume` if that is wanted. */
@@ -91,6 +108,11 @@ static int follow_guest(struct vm_op *op, struct vm_held *held, bool resume, str
 	if (vm_held_attach(op, held, &machine, err) < 0)
 		return -1;
 	rc = vm_driver_query(&machine, &guest, err);
+	if (rc < 0 && is_ending(op, held, &machine)) {
+		vm_err_clear(err);
+		vm_vmm_close(&machine.vmm);
+		return bury(op, held, err);
+	}
 	if (rc == 0 && resume && guest == VM_GUEST_PAUSED) {
 		rc = vm_driver_resume(&machine, err);
 		guest = VM_GUEST_RUNNING;
@@ -151,9 +173,7 @@ static int settle_restore(struct vm_op *op, struct vm_held *held, int alive, str
 /* stop --discard of a standby: once begun it is finished. */
 static int settle_discard(struct vm_op *op, struct vm_held *held, struct vm_err *err)
 {
-	if (vm_fs_unlink(held->dir_fd, VM_FILE_MANIFEST, err) < 0 ||
-	    vm_fs_unlink(held->dir_fd, VM_FILE_STATE, err) < 0 ||
-	    vm_fs_unlink(held->dir_fd, VM_FILE_MEMORY, err) < 0)
+	if (vm_held_drop_saved(held, err) < 0)
 		return -1;
 	return settled(op, held, VM_STATE_STOPPED, 0, NULL, err);
 }
@@ -218,6 +238,10 @@ int vm_settle(struct vm_op *op, struct vm_held *held, bool *ret_gone, struct vm_
 		rc = undo_spawn(op, held, err);
 	vm_interrupt_resume();
 	*ret_gone = strcmp(held->row.intent.verb, "rm") == 0;
+	if (rc < 0 && op->tolerate_damage) {
+		vm_err_clear(err); /* it is about to be removed, VMM and all */
+		return 0;
+	}
 	if (rc < 0)
 		return vm_err_wrap(err, "%s: repairing what a killed vmctl left", held->row.name);
 	return *ret_gone ? 0 : reload(op, held, err);

@@ -6,15 +6,6 @@
 #include "manifest.h"
 #include "util.h"
 
-/* Memory of an earlier standby is of no use to a fresh boot. */
-static int drop_saved_state(struct vm_held *held, struct vm_err *err)
-{
-	if (vm_fs_unlink(held->dir_fd, VM_FILE_MANIFEST, err) < 0 ||
-	    vm_fs_unlink(held->dir_fd, VM_FILE_STATE, err) < 0)
-		return -1;
-	return vm_fs_unlink(held->dir_fd, VM_FILE_MEMORY, err);
-}
-
 /*
  * A kill after the intent leaves at most a VMM that no committed row knows: the next comer ends it
  * and the instance is what it was before.
@@ -30,7 +21,7 @@ static int boot(struct vm_op *op, struct vm_held *held, struct vm_err *err)
 	    vm_held_intend(op, held, vm_state_name(held->row.state), true, err) < 0)
 		return -1;
 	machine.binary = &binary;
-	rc = drop_saved_state(held, err);
+	rc = vm_held_drop_saved(held, err);
 	if (rc == 0)
 		rc = vm_driver_boot(&machine, err);
 	if (rc == 0) {

@@ -41,7 +41,8 @@ static int stop_vmm(struct vm_op *op, struct vm_held *held, const struct vm_stop
 	vm_vmm_close(&machine.vmm);
 	/* Interrupted while waiting: the intent stays, and says that an end from now on is a stop.
 	 */
-	if (rc < 0 || vm_driver_clean(held->driver, held->dir_fd, err) < 0)
+	if (rc < 0 || vm_driver_clean(held->driver, held->dir_fd, err) < 0 ||
+	    vm_held_drop_saved(held, err) < 0)
 		return -1;
 	return vm_held_commit(op, held, &outcome, err);
 }
@@ -55,9 +56,7 @@ static int discard_standby(struct vm_op *op, struct vm_held *held, struct vm_err
 	const struct vm_outcome outcome = {.state = VM_STATE_STOPPED};
 
 	if (vm_held_intend(op, held, "discard", false, err) < 0 ||
-	    vm_fs_unlink(held->dir_fd, VM_FILE_MANIFEST, err) < 0 ||
-	    vm_fs_unlink(held->dir_fd, VM_FILE_STATE, err) < 0 ||
-	    vm_fs_unlink(held->dir_fd, VM_FILE_MEMORY, err) < 0)
+	    vm_held_drop_saved(held, err) < 0)
 		return -1;
 	return vm_held_commit(op, held, &outcome, err);
 }
@@ -87,5 +86,6 @@ static int stop_steps(struct vm_op *op, struct vm_held *held, const void *arg, s
 int vm_stop(struct vm_op *op, const char *selector, const struct vm_stop_options *options,
             struct vm_instance *ret, struct vm_err *err)
 {
+	op->force = options->grace_ms == 0;
 	return vm_held_run(op, selector, stop_steps, options, ret, err);
 }

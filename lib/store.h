@@ -38,6 +38,7 @@ int vm_state_parse(const char *text, enum vm_state *ret_state, struct vm_err *er
 
 struct vm_intent {
 	char verb[16];   /* "" when there is none */
+	pid_t pid;       /* of the process that wrote it */
 	char detail[64]; /* what repair needs beside the verb, e.g. the state it began from */
 };
 
@@ -116,6 +117,20 @@ int vm_store_list(struct vm_store *store, enum vm_list which, struct vm_instance
                   size_t *ret_count, struct vm_err *err);
 
 /*
+ * Lock files that no row leads to yet, or any more, are noted with the process that is about to
+ * make or unlink them. Noted before they are made; vm_store_reserve() takes the notes back,
+ * vm_store_delete() puts them down again, and whoever has unlinked the files forgets them.
+ */
+int vm_store_note_locks(struct vm_store *store, const struct vm_instance *rows, size_t count,
+                        struct vm_err *err);
+int vm_store_forget_lock(struct vm_store *store, const char *id, struct vm_err *err);
+/*
+ * The next note after the id `after` ("" to begin) whose process is dead: 1 and the id, 0 none, -1.
+ */
+int vm_store_stray_lock(struct vm_store *store, const char *after, char ret_id[VM_ID_LEN + 1],
+                        struct vm_err *err);
+
+/*
  * Admission: reserves all rows (state creating) with their intent, or none. Each row's guest_cid of
  * 0 with needs_cid gets a fresh CID. Errors: already_exists (`*ret_conflict` is the row's index),
  * insufficient_resources (limits).
@@ -152,7 +167,7 @@ struct vm_change {
  */
 int vm_store_commit(struct vm_store *store, const struct vm_change *changes, size_t count,
                     const struct vm_event *events, bool durable, struct vm_err *err);
-/* Deletes the row with its intent and records the event, if any. */
+/* Deletes the row with its intent, notes its lock files, and records the event, if any. */
 int vm_store_delete(struct vm_store *store, const char *id, const struct vm_event *event,
                     struct vm_err *err);
 /* Records an event on its own (an operation that failed). */

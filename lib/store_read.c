@@ -59,7 +59,7 @@ void vm_instances_free(struct vm_instance *instances, size_t count)
 #define SELECT_INSTANCE                                                                            \
 	"SELECT i.id, i.name, i.state, i.generation, i.hypervisor, i.hypervisor_version,"          \
 	" i.guest_cid, i.parent_id, i.parent_name, i.vcpus, i.memory_bytes, i.occupies, i.pid,"    \
-	" i.created_us, i.changed_us, i.relocation, i.failure, n.verb, n.detail, i.spec"           \
+	" i.created_us, i.changed_us, i.relocation, i.failure, n.verb, n.detail, i.spec, n.pid"    \
 	" FROM instance i LEFT JOIN intent n ON n.instance_id = i.id "
 
 static void text_column(sqlite3_stmt *stmt, int column, char *buf, size_t size)
@@ -94,6 +94,7 @@ static int read_row(sqlite3_stmt *stmt, struct vm_instance *ret, struct vm_err *
 	text_column(stmt, 16, row.failure, sizeof(row.failure));
 	text_column(stmt, 17, row.intent.verb, sizeof(row.intent.verb));
 	text_column(stmt, 18, row.intent.detail, sizeof(row.intent.detail));
+	row.intent.pid = (pid_t)sqlite3_column_int(stmt, 20);
 	parsed = state_of(state);
 	if (parsed < 0 || !vm_id_valid(row.id))
 		return vm_err_set(err, VM_ERR_CORRUPT,

@@ -111,6 +111,18 @@ static int put_intent(struct vm_store *store, const char *id, const char *verb, 
 	                  "tttii", id, verb, detail, (int64_t)getpid(), vm_realtime_us());
 }
 
+/* The lock files are this row's from now on. */
+static int take_note_back(struct vm_store *store, const char *id, struct vm_err *err)
+{
+	if (vm_store_forget_lock(store, id, err) < 0)
+		return -1;
+	if (sqlite3_changes(store->db) == 1)
+		return 0;
+	/* We were taken for dead, and our lock file for garbage: it protects nothing. */
+	vm_err_set(err, VM_ERR_BUSY, "the reservation of %s was swept away", id);
+	return vm_err_hint(err, "try again");
+}
+
 static int reserve_one(struct vm_store *store, struct vm_instance *row, bool needs_cid,
                        const char *verb, struct vm_err *err)
 {
@@ -125,6 +137,8 @@ static int reserve_one(struct vm_store *store, struct vm_instance *row, bool nee
 		                   row->name);
 	}
 	if (needs_cid && choose_cid(store, &row->guest_cid, err) < 0)
+		return -1;
+	if (take_note_back(store, row->id, err) < 0)
 		return -1;
 	row->created_us = vm_realtime_us();
 	row->changed_us = row->created_us;
@@ -252,6 +266,8 @@ int vm_store_delete(struct vm_store *store, const char *id, const struct vm_even
 	if (vm_sql_begin(store, err) < 0)
 		return -1;
 	rc = vm_sql_run(store, err, "DELETE FROM instance WHERE id = ?", "t", id);
+	if (rc == 0)
+		rc = vm_sql_note_lock(store, id, err);
 	if (rc == 0 && event)
 		rc = vm_store_add_event(store, event, err);
 	return vm_sql_end(store, rc, err);

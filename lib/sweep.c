@@ -1,7 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "sweep.h"
 
+#include <errno.h>
+#include <signal.h>
+#include <unistd.h>
+
 #include "remove.h"
+#include "util.h"
+
+enum { ORPHAN_WAIT_MS = 2000 };
 
 /*
  * Taken while the caller may hold its own instance and children: rank CHILD allows several, and a
@@ -35,8 +42,17 @@ static int drop_dead(struct vm_op *op, const char *id, struct vm_lock *lock, str
 static int sweep_maker(struct vm_op *op, const struct vm_instance *row)
 {
 	struct vm_lock lock = VM_LOCK_INIT;
+	struct vm_lock_how how = at_once;
 	struct vm_err err = {0};
-	int rc = vm_held_lock(op, row, &at_once, &lock, &err);
+	int rc;
+
+	/*
+	 * A maker that was killed while it spawned a VMM has left a child that holds the lock until
+	 * it executes the hypervisor: an instant. The living hold it as long as they need.
+	 */
+	if (row->intent.pid > 0 && kill(row->intent.pid, 0) < 0 && errno == ESRCH)
+		how.deadline_ms = vm_monotonic_ms() + ORPHAN_WAIT_MS;
+	rc = vm_held_lock(op, row, &how, &lock, &err);
 
 	if (rc == 0)
 		rc = drop_dead(op, row->id, &lock, &err);
@@ -88,8 +104,31 @@ static size_t sweep(struct vm_op *op, enum vm_list which,
 	return swept;
 }
 
+void vm_sweep_lock_files(struct vm_op *op)
+{
+	struct vm_instance stray = {0};
+	char gate[VM_LOCK_NAME_SIZE];
+	struct vm_err err = {0};
+
+	while (vm_store_stray_lock(op->root->store, stray.id, stray.id, &err) > 0) {
+		struct vm_lock lock = VM_LOCK_INIT;
+
+		if (vm_held_lock(op, &stray, &at_once, &lock, &err) == 0)
+			vm_lock_unlink_release(&lock, op->root->locks_fd, stray.id,
+			                       vm_root_gate_name(stray.id, gate));
+		else if (err.code == VM_ERR_NOT_FOUND) /* at most the gate was made */
+			unlinkat(op->root->locks_fd, vm_root_gate_name(stray.id, gate), 0);
+		if (err.code == VM_OK || err.code == VM_ERR_NOT_FOUND) {
+			vm_err_clear(&err);
+			vm_store_forget_lock(op->root->store, stray.id, &err);
+		}
+		vm_err_clear(&err);
+	}
+}
+
 size_t vm_sweep_makers(struct vm_op *op)
 {
+	vm_sweep_lock_files(op);
 	return sweep(op, VM_LIST_CREATING, sweep_maker);
 }
 

@@ -11,7 +11,10 @@
 
 /* Whether the name is free now because its maker was dead, or has become free by itself. */
 bool vm_sweep_name(struct vm_op *op, const char *name);
-/* Removes what dead makers have left half made. Returns how many. */
+/* Unlinks lock files of makers that died before, and of removers that died after, the row was
+ * there. */
+void vm_sweep_lock_files(struct vm_op *op);
+/* The same, and removes what dead makers have left half made. Returns how many of these. */
 size_t vm_sweep_makers(struct vm_op *op);
 /* The same, and settles instances whose VMM has died. Returns how many of both. */
 size_t vm_sweep_all(struct vm_op *op);

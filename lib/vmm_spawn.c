@@ -100,12 +100,39 @@ static int record_self(int fd)
 	return pwrite(fd, text, n, 0) == (ssize_t)n ? 0 : -1;
 }
 
+/*
+ * Descriptors that the child needs before exec; all others go at once, for among them are the locks
+ * of our parent, which must not outlive it in us.
+ */
+static void close_all_but(const struct spawn *spawn)
+{
+	int keep[] = {spawn->dir_fd, spawn->alive_fd, spawn->in_fd,
+	              spawn->out_fd, spawn->log_fd,   spawn->report_fd};
+	unsigned from = ALIVE_FD;
+
+	for (size_t i = 1; i < VM_ARRAY_LEN(keep); i++) {
+		for (size_t k = i; k > 0 && keep[k] < keep[k - 1]; k--) {
+			int swap = keep[k];
+
+			keep[k] = keep[k - 1];
+			keep[k - 1] = swap;
+		}
+	}
+	for (size_t i = 0; i < VM_ARRAY_LEN(keep); i++) {
+		if ((unsigned)keep[i] > from)
+			syscall(SYS_close_range, from, (unsigned)keep[i] - 1, 0);
+		from = (unsigned)keep[i] + 1;
+	}
+	syscall(SYS_close_range, from, ~0U, 0);
+}
+
 /* The child: everything it inherits by accident is closed at exec, the liveness lock is not. */
 static _Noreturn void become_vmm(const struct spawn *spawn)
 {
 	static char *const environment[] = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", NULL};
 	int e;
 
+	close_all_but(spawn);
 	signal(SIGPIPE, SIG_DFL);
 	umask(0077);
 	/*

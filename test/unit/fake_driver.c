@@ -171,14 +171,12 @@ static int touch(int dir_fd, const char *name, struct vm_err *err)
 	return vm_fs_publish(dir_fd, name, "", 0, false, err);
 }
 
-/* A VMM whose guest does not run yet. As with a real one, its socket must not be there before. */
+/* A VMM whose guest does not run yet. */
 static int spawn_vmm(struct vm_machine *machine, struct vm_err *err)
 {
-	if (vm_fs_exists(machine->dir_fd, FAKE_SOCKET))
-		return vm_err_set(err, VM_ERR_HYPERVISOR, FAKE_SOCKET " is in the way");
-	if (vm_fs_unlink(machine->dir_fd, FAKE_ENDED, err) < 0)
-		return -1;
-	if (vm_vmm_spawn(machine->root, machine->id, machine->dir_fd, vmm_argv, &machine->vmm,
+	if (vm_driver_clean(machine->driver, machine->dir_fd, err) < 0 ||
+	    vm_fs_unlink(machine->dir_fd, FAKE_ENDED, err) < 0 ||
+	    vm_vmm_spawn(machine->root, machine->id, machine->dir_fd, vmm_argv, &machine->vmm,
 	                 err) < 0)
 		return -1;
 	return touch(machine->dir_fd, FAKE_SOCKET, err);

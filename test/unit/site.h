@@ -355,6 +355,7 @@ static inline void site_assert_only(struct site *site, size_t instances)
 {
 	assert_int_equal(site_sql(site, "SELECT count(*) FROM instance"), instances);
 	assert_int_equal(site_sql(site, "SELECT count(*) FROM intent"), 0);
+	assert_int_equal(site_sql(site, "SELECT count(*) FROM lock_file"), 0);
 	assert_int_equal(site_count(site->root.guests_fd, ""), instances);
 	assert_int_equal(site_count(site->root.trash_fd, ""), 0);
 	assert_in_range(site_count(site->root.run_fd, ".alive"), 0, instances);

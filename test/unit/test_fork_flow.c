@@ -85,7 +85,7 @@ static void a_running_source_is_saved_once_and_goes_on(void **state)
 	assert_int_equal(fake_calls(FAKE_SAVE), 1);
 	assert_int_equal(fake_calls(FAKE_RESUME), 1);
 	for (int i = 1; i <= 3; i++) {
-		char name[8];
+		char name[16];
 
 		snprintf(name, sizeof(name), "f-%d", i);
 		site_assert(site, name, VM_STATE_RUNNING);

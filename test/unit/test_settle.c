@@ -66,7 +66,7 @@ static void kill_verb(struct site *site, const struct killed *killed, const char
 static void assert_killed_verbs_settle(struct site *site, const struct killed *cases, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
-		char name[16];
+		char name[32];
 
 		snprintf(name, sizeof(name), "vm%zu", i);
 		kill_verb(site, &cases[i], name);
@@ -247,7 +247,7 @@ static void a_discard_is_finished_from_wherever_it_was(void **state)
 
 	for (size_t gone = 0; gone <= VM_ARRAY_LEN(files); gone++) {
 		VM_AUTO_CLOSE int dir = -1;
-		char name[16];
+		char name[32];
 
 		snprintf(name, sizeof(name), "vm%zu", gone);
 		site_make(site, name, VM_STATE_STANDBY);
@@ -445,7 +445,7 @@ static int repair_though_asked_to_stop(struct site *site, const void *arg)
 
 	(void)arg;
 	vm_interrupt_install();
-	raise(SIGTERM);
+	kill(getpid(), SIGTERM);
 	site_verb(site, "resume", "web"); /* may be cut short itself */
 	if (vm_store_find(site->root.store, "web", &row, &err) < 0)
 		return 96;
