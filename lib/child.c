@@ -12,7 +12,7 @@
 
 /* A name may be fought over by makers that die one after the other; each round one of them got on.
  */
-enum { TAKEOVER_TRIES = 64 };
+enum { TAKEOVER_TRIES = 64, FRESH_WAIT_MS = 5000 };
 
 void vm_child_init(struct vm_child *child)
 {
@@ -49,10 +49,11 @@ static void unlock_children(struct vm_op *op, struct vm_child *children, size_t 
 static int lock_children(struct vm_op *op, struct vm_child *children, struct vm_instance *rows,
                          size_t count, struct vm_err *err)
 {
-	static const struct vm_lock_how fresh = {.rank = VM_RANK_CHILD,
-	                                         .mode = VM_LOCK_EXCLUSIVE,
-	                                         .deadline_ms = VM_WAIT_NONE,
-	                                         .create = true};
+	/* Nobody wants these locks, but doctor may probe them for an instant. */
+	const struct vm_lock_how fresh = {.rank = VM_RANK_CHILD,
+	                                  .mode = VM_LOCK_EXCLUSIVE,
+	                                  .deadline_ms = vm_monotonic_ms() + FRESH_WAIT_MS,
+	                                  .create = true};
 
 	for (size_t i = 0; i < count; i++) {
 		if (vm_id_new(rows[i].id, err) < 0)
@@ -148,9 +149,9 @@ int vm_child_publish(struct vm_op *op, struct vm_child *children, size_t count, 
 	return vm_store_commit(op->root->store, changes, n, events, state != VM_STATE_RUNNING, err);
 }
 
-void vm_child_drop(struct vm_op *op, struct vm_child *child, enum vm_code code)
+void vm_child_drop(struct vm_op *op, struct vm_child *child, const struct vm_err *why)
 {
-	struct vm_event event = vm_op_event(op, &child->row, code);
+	struct vm_event event = vm_op_event(op, &child->row, why->code);
 	struct vm_err err = {0};
 
 	vm_vmm_close(&child->machine.vmm);
@@ -159,7 +160,7 @@ void vm_child_drop(struct vm_op *op, struct vm_child *child, enum vm_code code)
 		unlock_children(op, child, 1);
 		return;
 	}
-	event.message = child->err.message;
+	event.message = why->message;
 	vm_interrupt_suspend();
 	if (vm_remove(op, child->row.id, &child->lock, &event, &err) < 0)
 		vm_op_warn(op, "undoing %s: %s (the next verb that wants its name finishes this)",

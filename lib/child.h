@@ -35,7 +35,7 @@ int vm_child_make_dir(struct vm_op *op, struct vm_child *child, struct vm_err *e
 int vm_child_publish(struct vm_op *op, struct vm_child *children, size_t count, enum vm_state state,
                      const char *version, const char *relocation, struct vm_err *err);
 /* Undoes all of a child: VMM, directory, row, locks. For undo paths: reports by a warning. */
-void vm_child_drop(struct vm_op *op, struct vm_child *child, enum vm_code code);
+void vm_child_drop(struct vm_op *op, struct vm_child *child, const struct vm_err *why);
 /* Lets go of a child: closes what is open, releases its lock. Row and files stay. */
 void vm_child_release(struct vm_child *child);
 

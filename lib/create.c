@@ -89,7 +89,7 @@ static int make_blank(int dir_fd, const char *file, uint64_t size_bytes, struct 
 	VM_AUTO_CLOSE int fd =
 	        openat(dir_fd, file, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 
-	if (fd < 0 || ftruncate(fd, (off_t)size_bytes) < 0)
+	if (fd < 0 || ftruncate(fd, (off_t)size_bytes) < 0 || fsync(fd) < 0)
 		return vm_err_sys(err, "making %s", file);
 	return 0;
 }
@@ -189,7 +189,7 @@ static int create(struct vm_op *op, struct vm_spec *spec, char ret_id[VM_ID_LEN 
 	if (rc == 0)
 		memcpy(ret_id, child.row.id, VM_ID_LEN + 1);
 	else
-		vm_child_drop(op, &child, err->code);
+		vm_child_drop(op, &child, err);
 	vm_child_release(&child);
 	close_sources(&sources);
 	return rc;

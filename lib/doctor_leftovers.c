@@ -107,7 +107,12 @@ static int check_directory(struct vm_op *op, int dir_fd, const char *suffix, con
 	for (size_t i = 0; rc == 0 && i < names.count; i++) {
 		const char *id = names.list[i];
 
-		if (in_use(op->root, id) || has_row(op->root->store, id))
+		char file[VM_ID_LEN + 16];
+
+		snprintf(file, sizeof(file), "%s%s", id, suffix);
+		/* Last: what an rm has removed since it was listed is no leftover. */
+		if (in_use(op->root, id) || has_row(op->root->store, id) ||
+		    !vm_fs_exists(dir_fd, file))
 			continue;
 		leftover(findings, "it belongs to no instance and can be removed", what, id);
 	}
@@ -175,6 +180,7 @@ int vm_doctor_leftovers(struct vm_op *op, struct vm_findings *findings, struct v
 	if (check_directory(op, root->guests_fd, "", "directory guests/", findings, err) < 0 ||
 	    check_directory(op, root->trash_fd, "", "directory trash/", findings, err) < 0 ||
 	    check_directory(op, root->locks_fd, "", "lock file locks/", findings, err) < 0 ||
+	    check_directory(op, root->locks_fd, ".gate", "gate locks/", findings, err) < 0 ||
 	    check_directory(op, root->run_fd, ".alive", "liveness file run/", findings, err) < 0 ||
 	    check_rows(op, findings, err) < 0)
 		return -1;

@@ -3,10 +3,12 @@
  * fork: new instances from a source, top to bottom. docs/architecture.md has the picture.
  *
  * What a kill leaves after each step, and who repairs it:
- *   reserved   `creating` rows whose locks are free: taken over by whoever wants the name, or
- * doctor prepared   the same, with directories; of a running source also its intent: whoever locks
- * the source next resumes it launched   the same, with VMMs that hold the liveness locks: ended by
- * the takeover published  nothing
+ *
+ * - reserved: `creating` rows whose locks are free; swept by the next create or fork.
+ * - prepared: the same with directories, and of a running source its intent: whoever locks the
+ * source next resumes it.
+ * - launched: the same with VMMs, known by their liveness locks; ended by the sweep.
+ * - published: nothing.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -280,8 +282,7 @@ int vm_fork(struct vm_op *op, const struct vm_fork_request *request,
 	/* A failure undoes everything of the forks and nothing of the source. */
 	for (size_t i = 0; i < fork.count; i++) {
 		if (rc < 0 || fork.children[i].err.code != VM_OK)
-			vm_child_drop(op, &fork.children[i],
-			              rc < 0 ? err->code : fork.children[i].err.code);
+			vm_child_drop(op, &fork.children[i], rc < 0 ? err : &fork.children[i].err);
 	}
 	if (rc >= 0 && give_results(&fork, results, err) < 0)
 		rc = -1; /* the forks exist; only telling about them failed */

@@ -160,6 +160,9 @@ static int let_go_on(struct vm_fork *fork, struct vm_machine *source, int rc, st
 	}
 	if (rc == 0)
 		*err = second;
+	if (vm_vmm_wait(&source->vmm, vm_monotonic_ms(), &ignored) == 0)
+		return vm_err_hint(err, "the VMM of the source '%s' has died",
+		                   fork->source.row.name);
 	/* Its intent stays: whoever takes the source's lock next tries again. */
 	return vm_err_hint(err, "the source '%s' is still paused: 'vmctl resume %s' lets it go on",
 	                   fork->source.row.name, fork->source.row.name);

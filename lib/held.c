@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "fs.h"
-#include "interrupt.h"
 #include "manifest.h"
 #include "settle.h"
 #include "sweep.h"
@@ -40,6 +39,32 @@ int vm_held_lock(struct vm_op *op, const struct vm_instance *row, const struct v
 
 	snprintf(what, sizeof(what), "instance '%s'", row->name);
 	return vm_lock_take(&request, ret_lock, err);
+}
+
+/*
+ * No lock file. Mostly the instance has just been removed; but a power loss or a copied data root
+ * may have lost the file of one that is still there: it is made again, noted first, so that a
+ * removal or a kill meanwhile leaves none without a row.
+ */
+static int remake_lock(struct vm_op *op, const struct vm_instance *found,
+                       const struct vm_lock_how *how, struct vm_err *err)
+{
+	struct vm_lock_how anew = {.rank = how->rank,
+	                           .mode = VM_LOCK_EXCLUSIVE,
+	                           .deadline_ms = how->deadline_ms,
+	                           .create = true};
+	struct vm_lock lock = VM_LOCK_INIT;
+	struct vm_instance row = {0};
+	struct vm_err gone = {0};
+
+	if (vm_store_get(op->root->store, found->id, &row, &gone) < 0)
+		return 0;
+	vm_instance_free(&row);
+	if (vm_store_note_locks(op->root->store, found, 1, err) < 0 ||
+	    vm_held_lock(op, found, &anew, &lock, err) < 0)
+		return -1;
+	vm_sweep_lock_file(op, found->id, &lock);
+	return 0;
 }
 
 static int load_spec(struct vm_held *held, struct vm_err *err)
@@ -80,7 +105,7 @@ int vm_held_settle(struct vm_op *op, const struct vm_instance *found, const stru
 		if (err->code != VM_ERR_NOT_FOUND)
 			return -1;
 		vm_err_clear(err);
-		return 1;
+		return remake_lock(op, found, how, err) < 0 ? -1 : 1;
 	}
 	if (vm_store_get(op->root->store, found->id, &held->row, err) < 0) {
 		if (err->code != VM_ERR_NOT_FOUND)

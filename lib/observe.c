@@ -111,8 +111,10 @@ static int wait_loop(struct vm_op *op, struct vm_instance *row, unsigned states,
 		struct vm_instance now = {0};
 		int rc = look(op, row, states, &now, err);
 
-		if (rc < 0)
+		if (rc < 0) {
+			vm_instance_free(&now);
 			return -1;
+		}
 		if (now.spec) {
 			vm_instance_free(row);
 			*row = now;

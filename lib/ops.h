@@ -33,7 +33,8 @@ struct vm_op {
 	/* Says something the user should know though the operation goes on; may be NULL. */
 	void (*warn)(void *ctx, const char *text);
 	void *ctx;
-	bool force; /* set by verbs that end the VMM in any case: one that hangs is killed */
+	/* Set by the verbs that end a VMM: one that does not answer is killed, by force at once. */
+	bool ends_vmm, force;
 	bool tolerate_damage; /* set by vm_rm(force): a missing directory is no reason to refuse */
 };
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* pause and resume: the guest's CPUs stop and go on; memory stays where it is. */
 #include "held.h"
-#include "util.h"
+#include "interrupt.h"
+#include "settle.h"
 
 static int switch_to(struct vm_op *op, struct vm_held *held, enum vm_state target,
                      struct vm_err *err)
@@ -21,7 +22,15 @@ static int switch_to(struct vm_op *op, struct vm_held *held, enum vm_state targe
 
 		rc = vm_held_commit(op, held, &outcome, err);
 	}
-	/* On failure the intent stays on purpose: what the guest does now is not known. */
+	/*
+	 * On failure the intent stays on purpose: what the guest does now is not known. After a
+	 * Ctrl-C it can be asked at once; a VMM that did not answer is the next comer's.
+	 */
+	if (rc < 0 && vm_interrupt_pending()) {
+		struct vm_err ignored = {0};
+
+		vm_settle_again(op, held, &ignored);
+	}
 	vm_vmm_close(&machine.vmm);
 	return rc;
 }

@@ -5,7 +5,6 @@
 #include "interrupt.h"
 #include "manifest.h"
 #include "slot.h"
-#include "util.h"
 
 /*
  * The guest is loaded but has not run. From the commit on the standby is spent: once the guest runs
@@ -51,6 +50,7 @@ static int load_and_run(struct vm_op *op, struct vm_held *held, struct vm_machin
 {
 	VM_AUTO(vm_slot_release) struct vm_slot slot = VM_SLOT_INIT;
 	struct vm_slot_pool pool = vm_op_slots(op, held->driver);
+	int rc;
 
 	if (vm_slot_acquire(&pool, vm_op_deadline(op), &slot, &op->waited_us, err) < 0 ||
 	    vm_driver_load(machine, false, err) < 0) {
@@ -58,7 +58,18 @@ static int load_and_run(struct vm_op *op, struct vm_held *held, struct vm_machin
 		return -1;
 	}
 	vm_slot_release(&slot); /* loaded: others need not wait for what follows */
-	return retire_and_run(op, held, machine, err);
+	/* The last moment at which the user may still say no. */
+	if (vm_interrupt_check(err) < 0) {
+		struct vm_err ignored = {0};
+
+		vm_vmm_kill(&machine->vmm, &ignored);
+		vm_held_abandon(op, held);
+		return -1;
+	}
+	vm_interrupt_suspend();
+	rc = retire_and_run(op, held, machine, err);
+	vm_interrupt_resume();
+	return rc;
 }
 
 static int restore_steps(struct vm_op *op, struct vm_held *held, const void *arg,

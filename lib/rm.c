@@ -3,7 +3,6 @@
 #include "held.h"
 #include "interrupt.h"
 #include "remove.h"
-#include "util.h"
 
 static int rm_steps(struct vm_op *op, struct vm_held *held, const void *arg, struct vm_err *err)
 {

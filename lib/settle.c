@@ -8,7 +8,6 @@
 #include "interrupt.h"
 #include "manifest.h"
 #include "remove.h"
-#include "util.h"
 
 enum { ENDING_WAIT_MS = 2000 };
 
@@ -89,13 +88,23 @@ static int bury(struct vm_op *op, struct vm_held *held, struct vm_err *err)
  */
 static bool is_ending(struct vm_op *op, struct vm_held *held, struct vm_machine *machine)
 {
-	bool wanted = op->force || strcmp(held->row.intent.verb, "stop") == 0;
+	bool wanted = op->ends_vmm || strcmp(held->row.intent.verb, "stop") == 0;
 	struct vm_err ignored = {0};
 
 	if (vm_vmm_wait(&machine->vmm, vm_monotonic_ms() + ENDING_WAIT_MS, &ignored) == 0)
 		return true;
 	vm_err_clear(&ignored);
 	return wanted && vm_vmm_kill(&machine->vmm, &ignored) == 0;
+}
+
+/* stop --force and rm --force: whatever the guest was about to do. */
+static int end_by_force(struct vm_op *op, struct vm_held *held, struct vm_err *err)
+{
+	if (vm_vmm_reap(op->root, held->row.id, err) < 0 ||
+	    vm_driver_clean(held->driver, held->dir_fd, err) < 0 ||
+	    vm_held_drop_saved(held, err) < 0)
+		return -1;
+	return settled(op, held, VM_STATE_STOPPED, 0, NULL, err);
 }
 
 /* The VMM lives: the row shall say what the guest is doing, after `resume` if that is wanted. */
@@ -105,14 +114,24 @@ static int follow_guest(struct vm_op *op, struct vm_held *held, bool resume, str
 	struct vm_machine machine;
 	int rc;
 
-	if (vm_held_attach(op, held, &machine, err) < 0)
-		return -1;
+	if (op->force)
+		return end_by_force(op, held, err);
+	if (vm_held_attach(op, held, &machine, err) < 0) {
+		if (err->code != VM_ERR_HYPERVISOR)
+			return -1;
+		vm_err_clear(err); /* it has ended since we looked */
+		return bury(op, held, err);
+	}
+	machine.saving = true; /* a killed standby or fork may have left it at that */
 	rc = vm_driver_query(&machine, &guest, err);
 	if (rc < 0 && is_ending(op, held, &machine)) {
 		vm_err_clear(err);
 		vm_vmm_close(&machine.vmm);
 		return bury(op, held, err);
 	}
+	if (rc < 0)
+		vm_err_hint(err, "the VMM does not answer; 'vmctl stop --force %s' ends it",
+		            held->row.name);
 	if (rc == 0 && resume && guest == VM_GUEST_PAUSED) {
 		rc = vm_driver_resume(&machine, err);
 		guest = VM_GUEST_RUNNING;
@@ -142,17 +161,22 @@ static int undo_spawn(struct vm_op *op, struct vm_held *held, struct vm_err *err
  */
 static int settle_standby(struct vm_op *op, struct vm_held *held, int alive, struct vm_err *err)
 {
+	int rc;
+
 	if (vm_fs_exists(held->dir_fd, VM_FILE_MANIFEST)) {
+		/* Its maker may have been killed between the rename and the sync. */
 		if (vm_vmm_reap(op->root, held->row.id, err) < 0 ||
-		    vm_driver_clean(held->driver, held->dir_fd, err) < 0)
+		    vm_driver_clean(held->driver, held->dir_fd, err) < 0 ||
+		    vm_fs_sync(held->dir_fd, NULL, err) < 0)
 			return -1;
 		return settled(op, held, VM_STATE_STANDBY, 0, NULL, err);
 	}
-	if (vm_fs_unlink(held->dir_fd, VM_FILE_MEMORY ".new", err) < 0 ||
-	    vm_fs_unlink(held->dir_fd, VM_FILE_STATE ".new", err) < 0)
+	rc = alive ? follow_guest(op, held, strcmp(held->row.intent.detail, "running") == 0, err)
+	           : bury(op, held, err);
+	/* Last: until it has answered, the VMM may still be about to make them. */
+	if (rc < 0 || vm_fs_unlink(held->dir_fd, VM_FILE_MEMORY ".new", err) < 0)
 		return -1;
-	return alive ? follow_guest(op, held, strcmp(held->row.intent.detail, "running") == 0, err)
-	             : bury(op, held, err);
+	return vm_fs_unlink(held->dir_fd, VM_FILE_STATE ".new", err);
 }
 
 /*
@@ -215,6 +239,13 @@ static int reload(struct vm_op *op, struct vm_held *held, struct vm_err *err)
 	vm_instance_free(&held->row);
 	held->row = row;
 	return 0;
+}
+
+int vm_settle_again(struct vm_op *op, struct vm_held *held, struct vm_err *err)
+{
+	bool gone = false;
+
+	return reload(op, held, err) < 0 ? -1 : vm_settle(op, held, &gone, err);
 }
 
 int vm_settle(struct vm_op *op, struct vm_held *held, bool *ret_gone, struct vm_err *err)

@@ -23,4 +23,7 @@ enum vm_state vm_settle_verdict(const struct vm_instance *row, const struct vm_d
  */
 int vm_settle(struct vm_op *op, struct vm_held *held, bool *ret_gone, struct vm_err *err);
 
+/* The same after a failure of our own, whose intent is still there. */
+int vm_settle_again(struct vm_op *op, struct vm_held *held, struct vm_err *err);
+
 #endif

@@ -1,20 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* standby: saves memory and state, ends the VMM. */
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 
 #include "fs.h"
 #include "held.h"
 #include "interrupt.h"
 #include "manifest.h"
-#include "util.h"
 
 #define NEW_MEMORY VM_FILE_MEMORY ".new"
 #define NEW_STATE VM_FILE_STATE ".new"
 
 /* Saved memory belongs to the disks as they are now: all of it reaches the disk together. */
-static int sync_files(struct vm_held *held, struct vm_err *err)
+static int sync_files(const struct vm_root *root, struct vm_held *held, struct vm_err *err)
 {
 	for (size_t i = 0; i < held->spec.disk_count; i++) {
 		char file[VM_DISK_FILE_SIZE];
@@ -23,9 +20,10 @@ static int sync_files(struct vm_held *held, struct vm_err *err)
 		    vm_fs_sync(held->dir_fd, vm_disk_file(&held->spec.disks[i], file), err) < 0)
 			return -1;
 	}
-	if (vm_fs_sync(held->dir_fd, NEW_MEMORY, err) < 0)
+	if (vm_fs_sync(held->dir_fd, NEW_MEMORY, err) < 0 ||
+	    vm_fs_sync(held->dir_fd, NEW_STATE, err) < 0)
 		return -1;
-	return vm_fs_sync(held->dir_fd, NEW_STATE, err);
+	return vm_fs_sync(root->guests_fd, NULL, err); /* a fork that runs was not synced before */
 }
 
 static int rename_new(struct vm_held *held, const char *from, const char *to, struct vm_err *err)
@@ -42,30 +40,43 @@ static int rename_new(struct vm_held *held, const char *from, const char *to, st
 static int save_and_publish(struct vm_held *held, struct vm_machine *machine, const char *version,
                             struct vm_err *err)
 {
-	if (vm_fs_unlink(held->dir_fd, NEW_MEMORY, err) < 0 ||
+	/* No manifest of another time may be taken for this one's, whatever happens to us. */
+	if (vm_fs_unlink(held->dir_fd, VM_FILE_MANIFEST, err) < 0 ||
+	    vm_fs_unlink(held->dir_fd, NEW_MEMORY, err) < 0 ||
 	    vm_fs_unlink(held->dir_fd, NEW_STATE, err) < 0 ||
-	    vm_driver_save(machine, NEW_MEMORY, NEW_STATE, err) < 0 || sync_files(held, err) < 0 ||
-	    vm_interrupt_check(err) < 0 || rename_new(held, NEW_MEMORY, VM_FILE_MEMORY, err) < 0 ||
+	    vm_driver_save(machine, NEW_MEMORY, NEW_STATE, err) < 0 ||
+	    sync_files(machine->root, held, err) < 0 || vm_interrupt_check(err) < 0 ||
+	    rename_new(held, NEW_MEMORY, VM_FILE_MEMORY, err) < 0 ||
 	    rename_new(held, NEW_STATE, VM_FILE_STATE, err) < 0)
 		return -1;
 	return vm_manifest_write(held->dir_fd, &held->row, &held->spec, version, true, err);
 }
 
-/* Undo: the guest goes on as it was. The caller's error is what counts, ours only adds to it. */
+/*
+ * Undo: the guest goes on as it was. The caller's error is what counts, ours only adds to it. A
+ * manifest that was published after all must not survive the guest's next step; if it cannot be
+ * removed the guest stays where it is, and the next comer carries the standby through.
+ */
 static void go_on(struct vm_op *op, struct vm_held *held, struct vm_machine *machine,
                   struct vm_err *err)
 {
 	struct vm_err second = {0}, ignored = {0};
+	int rc;
 
 	vm_interrupt_suspend();
-	vm_fs_unlink(held->dir_fd, NEW_MEMORY, &ignored);
-	vm_err_clear(&ignored);
-	vm_fs_unlink(held->dir_fd, NEW_STATE, &ignored);
-	if (held->row.state == VM_STATE_RUNNING && vm_driver_resume(machine, &second) < 0)
-		/* The intent stays: the next comer tries again. */
-		vm_err_hint(err, "the guest is still paused: %.300s", second.message);
-	else
+	rc = vm_fs_unlink(held->dir_fd, VM_FILE_MANIFEST, &second);
+	if (rc == 0 && held->row.state == VM_STATE_RUNNING)
+		rc = vm_driver_resume(machine, &second);
+	if (rc < 0) {
+		vm_err_hint(err, "the guest is still paused, the next verb tries again: %.250s",
+		            second.message);
+	} else {
+		/* Only now has the VMM surely stopped writing them. */
+		vm_fs_unlink(held->dir_fd, NEW_MEMORY, &ignored);
+		vm_err_clear(&ignored);
+		vm_fs_unlink(held->dir_fd, NEW_STATE, &ignored);
 		vm_held_abandon(op, held);
+	}
 	vm_interrupt_resume();
 }
 

@@ -1,10 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* start: boots a stopped or failed instance. */
-#include "fs.h"
 #include "held.h"
-#include "interrupt.h"
 #include "manifest.h"
-#include "util.h"
 
 /*
  * A kill after the intent leaves at most a VMM that no committed row knows: the next comer ends it

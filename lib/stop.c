@@ -17,6 +17,9 @@ static int ask_and_wait(struct vm_op *op, struct vm_held *held, struct vm_machin
 	    !held->driver->caps.graceful_shutdown)
 		return 1;
 	if (vm_driver_ask_shutdown(machine, &refused) < 0) {
+		/* Cancelled while asking: then it is not killed either. */
+		if (vm_interrupt_check(err) < 0)
+			return -1;
 		vm_op_warn(op, "%s; it is killed", refused.message);
 		return 1;
 	}
@@ -86,6 +89,7 @@ static int stop_steps(struct vm_op *op, struct vm_held *held, const void *arg, s
 int vm_stop(struct vm_op *op, const char *selector, const struct vm_stop_options *options,
             struct vm_instance *ret, struct vm_err *err)
 {
+	op->ends_vmm = true;
 	op->force = options->grace_ms == 0;
 	return vm_held_run(op, selector, stop_steps, options, ret, err);
 }

@@ -52,11 +52,13 @@ static int sweep_maker(struct vm_op *op, const struct vm_instance *row)
 	 */
 	if (row->intent.pid > 0 && kill(row->intent.pid, 0) < 0 && errno == ESRCH)
 		how.deadline_ms = vm_monotonic_ms() + ORPHAN_WAIT_MS;
+	how.create =
+	        true; /* its lock file was there before the row: if it got lost, it is made again */
 	rc = vm_held_lock(op, row, &how, &lock, &err);
-
 	if (rc == 0)
 		rc = drop_dead(op, row->id, &lock, &err);
-	vm_lock_release(&lock);
+	if (lock.fd >= 0)
+		vm_sweep_lock_file(op, row->id, &lock);
 	return rc > 0 || (rc < 0 && err.code == VM_ERR_NOT_FOUND);
 }
 
@@ -82,9 +84,11 @@ static int sweep_dead(struct vm_op *op, const struct vm_instance *row)
 
 	if (row->state == VM_STATE_CREATING)
 		return 0;
-	if (vm_vmm_alive(op->root, row->id, &err) == 0 &&
-	    vm_held_settle(op, row, &at_once, &held, &err) == 0)
-		changed = !held.row.occupies;
+	if (vm_vmm_alive(op->root, row->id, &err) == 0) {
+		int rc = vm_held_settle(op, row, &at_once, &held, &err);
+
+		changed = rc == 1 || (rc == 0 && !held.row.occupies);
+	}
 	vm_held_release(&held);
 	return changed;
 }
@@ -98,30 +102,44 @@ static size_t sweep(struct vm_op *op, enum vm_list which,
 
 	if (vm_store_list(op->root->store, which, &rows, &count, &ignored) < 0)
 		return 0;
-	for (size_t i = 0; i < count; i++)
-		swept += one(op, &rows[i]) > 0;
+	for (size_t i = 0; i < count; i++) {
+		/* Somebody is at it: not worth a try, whose failure would look for who that is. */
+		if (vm_lock_probe(op->root->locks_fd, rows[i].id, &ignored) == 0)
+			swept += one(op, &rows[i]) > 0;
+		vm_err_clear(&ignored);
+	}
 	vm_instances_free(rows, count);
 	return swept;
 }
 
-void vm_sweep_lock_files(struct vm_op *op)
+void vm_sweep_lock_file(struct vm_op *op, const char *id, struct vm_lock *lock)
 {
-	struct vm_instance stray = {0};
+	struct vm_instance row = {0};
 	char gate[VM_LOCK_NAME_SIZE];
 	struct vm_err err = {0};
 
+	if (vm_store_get(op->root->store, id, &row, &err) == 0)
+		vm_lock_release(lock); /* it belongs to somebody, and stays */
+	else if (err.code == VM_ERR_NOT_FOUND)
+		vm_lock_unlink_release(lock, op->root->locks_fd, id, vm_root_gate_name(id, gate));
+	vm_instance_free(&row);
+	vm_err_clear(&err);
+	vm_lock_release(lock);
+	vm_store_forget_lock(op->root->store, id, &err);
+}
+
+void vm_sweep_lock_files(struct vm_op *op)
+{
+	struct vm_lock_how anew = at_once;
+	struct vm_instance stray = {0};
+	struct vm_err err = {0};
+
+	anew.create = true; /* also when only the gate was made, or nothing */
 	while (vm_store_stray_lock(op->root->store, stray.id, stray.id, &err) > 0) {
 		struct vm_lock lock = VM_LOCK_INIT;
 
-		if (vm_held_lock(op, &stray, &at_once, &lock, &err) == 0)
-			vm_lock_unlink_release(&lock, op->root->locks_fd, stray.id,
-			                       vm_root_gate_name(stray.id, gate));
-		else if (err.code == VM_ERR_NOT_FOUND) /* at most the gate was made */
-			unlinkat(op->root->locks_fd, vm_root_gate_name(stray.id, gate), 0);
-		if (err.code == VM_OK || err.code == VM_ERR_NOT_FOUND) {
-			vm_err_clear(&err);
-			vm_store_forget_lock(op->root->store, stray.id, &err);
-		}
+		if (vm_held_lock(op, &stray, &anew, &lock, &err) == 0)
+			vm_sweep_lock_file(op, stray.id, &lock);
 		vm_err_clear(&err);
 	}
 }

@@ -14,7 +14,13 @@ bool vm_sweep_name(struct vm_op *op, const char *name);
 /* Unlinks lock files of makers that died before, and of removers that died after, the row was
  * there. */
 void vm_sweep_lock_files(struct vm_op *op);
-/* The same, and removes what dead makers have left half made. Returns how many of these. */
+/*
+ * One lock file, held exclusively: unlinked if no row leads to it; then it is not noted any more,
+ * and released.
+ */
+void vm_sweep_lock_file(struct vm_op *op, const char *id, struct vm_lock *lock);
+/* Lock files as above, and removes what dead makers have left half made. Returns how many of these.
+ */
 size_t vm_sweep_makers(struct vm_op *op);
 /* The same, and settles instances whose VMM has died. Returns how many of both. */
 size_t vm_sweep_all(struct vm_op *op);

@@ -36,6 +36,9 @@ int vm_driver_find(const char *name, const struct vm_driver **ret, struct vm_err
 static void begin_call(struct vm_machine *machine)
 {
 	machine->deadline_ms = vm_monotonic_ms() + machine->root->config.api_timeout_ms;
+	if (machine->saving)
+		machine->deadline_ms +=
+		        (int64_t)(machine->spec->memory_bytes / SLOWEST_DISK_BYTES_PER_MS);
 }
 
 /* Puts the driver's name in front of a failure. */
@@ -73,9 +76,14 @@ int vm_driver_resume(struct vm_machine *machine, struct vm_err *err)
 int vm_driver_save(struct vm_machine *machine, const char *memory, const char *state,
                    struct vm_err *err)
 {
+	int rc;
+
+	/* If we are cut short it goes on saving: what comes after has to wait for that. */
+	machine->saving = true;
 	begin_call(machine);
-	machine->deadline_ms += (int64_t)(machine->spec->memory_bytes / SLOWEST_DISK_BYTES_PER_MS);
-	return end_call(machine, machine->driver->save(machine, memory, state, err), err);
+	rc = machine->driver->save(machine, memory, state, err);
+	machine->saving = rc < 0;
+	return end_call(machine, rc, err);
 }
 
 int vm_driver_query(struct vm_machine *machine, enum vm_guest_state *ret, struct vm_err *err)

@@ -60,6 +60,7 @@ struct vm_machine {
 	uint64_t guest_cid; /* 0: no vsock */
 	int dir_fd;
 	struct vm_vmm vmm;
+	bool saving;         /* it may still be writing its memory, and answer only after that */
 	int64_t deadline_ms; /* of the call in progress; set by the wrapper */
 };
 

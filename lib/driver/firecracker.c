@@ -1,14 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "firecracker.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "../fs.h"
-#include "../interrupt.h"
 #include "../util.h"
 #include "firecracker_state.h"
 

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <stdlib.h>
 #include <string.h>
 
 #include "../http.h"
@@ -111,10 +110,8 @@ int vm_fc_call(struct vm_machine *machine, const char *method, const char *path,
 		                  method, path);
 	}
 	json_decref(body);
-	if (vm_http_call(&request, &response, err) < 0) {
-		vm_err_wrap(err, "%s %s", method, path);
+	if (vm_http_call(&request, &response, err) < 0)
 		return explain_death(machine, err);
-	}
 	if (response.status < 200 || response.status > 299)
 		rc = refused(method, path, &response, err);
 	if (rc == 0 && ret_answer) {

@@ -19,20 +19,37 @@
 
 enum { VERSION_TIMEOUT_MS = 10000, VERSION_SIZE = sizeof(((struct vm_driver_info *)0)->version) };
 
+/* An executable regular file; its absolute path, for the VMM is started in another directory. */
+static bool usable(const char *path, char *ret_path, size_t size)
+{
+	VM_AUTO_FREE char *real = realpath(path, NULL);
+	struct stat st;
+
+	if (!real || stat(real, &st) < 0)
+		return false;
+	if (!S_ISREG(st.st_mode) || access(real, X_OK) < 0 || strlen(real) >= size) {
+		errno = EACCES;
+		return false;
+	}
+	memcpy(ret_path, real, strlen(real) + 1);
+	return true;
+}
+
 /* Searches PATH as execvp would. */
-static int search_path(char *ret_path, size_t size)
+static bool search_path(char *ret_path, size_t size)
 {
 	const char *path = getenv("PATH");
+	char file[4096];
 
 	while (path && *path) {
 		size_t len = strcspn(path, ":");
-		int n = snprintf(ret_path, size, "%.*s/firecracker", (int)len, path);
+		int n = snprintf(file, sizeof(file), "%.*s/firecracker", (int)len, path);
 
-		if (len > 0 && n > 0 && (size_t)n < size && access(ret_path, X_OK) == 0)
-			return 0;
+		if (len > 0 && n > 0 && (size_t)n < sizeof(file) && usable(file, ret_path, size))
+			return true;
 		path += len + (path[len] == ':');
 	}
-	return -1;
+	return false;
 }
 
 static int find_binary(const struct vm_root *root, char *ret_path, size_t size, struct vm_err *err)
@@ -40,19 +57,15 @@ static int find_binary(const struct vm_root *root, char *ret_path, size_t size, 
 	const char *env = getenv("VMCTL_FIRECRACKER");
 	const char *given = env && env[0] ? env : root->config.firecracker;
 
-	if (given[0]) {
-		VM_AUTO_FREE char *real = realpath(given, NULL);
-
-		if (!real || access(real, X_OK) < 0) {
-			vm_err_sys(err, "firecracker: %s (from %s)", given,
-			           given == env ? "$VMCTL_FIRECRACKER" : "the config");
-			err->code = VM_ERR_HYPERVISOR;
-			return vm_err_hint(err, NOT_FIRECRACKER);
-		}
-		snprintf(ret_path, size, "%s", real);
+	if (given[0] && usable(given, ret_path, size))
 		return 0;
+	if (given[0]) {
+		vm_err_sys(err, "firecracker: %s (from %s)", given,
+		           given == env ? "$VMCTL_FIRECRACKER" : "the config");
+		err->code = VM_ERR_HYPERVISOR;
+		return vm_err_hint(err, NOT_FIRECRACKER);
 	}
-	if (search_path(ret_path, size) == 0)
+	if (search_path(ret_path, size))
 		return 0;
 	vm_err_set(err, VM_ERR_HYPERVISOR, "firecracker is not installed: it is not in PATH");
 	return vm_err_hint(err, "install it, or name it by $VMCTL_FIRECRACKER or firecracker: in "

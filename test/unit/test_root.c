@@ -1,17 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Where the data root is, how it is made, and who makes it when several want to. */
-#include "procs.h"
-
-#include <sqlite3.h>
-#include <sys/stat.h>
-
-#include "fs.h"
-#include "root.h"
-
-struct fixture {
-	struct test_dir dir;
-	char path[96]; /* of a root that is not there yet */
-};
+/* Where the data root is, and how it is made and opened. */
+#include "root_fixture.h"
 
 static void set_or_unset(const char *name, const char *value)
 {
@@ -19,35 +8,6 @@ static void set_or_unset(const char *name, const char *value)
 		setenv(name, value, 1);
 	else
 		unsetenv(name);
-}
-
-static int setup(void **state)
-{
-	struct fixture *f = calloc(1, sizeof(*f));
-	char config[96];
-
-	assert_non_null(f);
-	test_dir_open(&f->dir);
-	snprintf(f->path, sizeof(f->path), "%s/root", f->dir.path);
-	/* The machine's own configuration is no business of a test. */
-	snprintf(config, sizeof(config), "%s/empty.yaml", f->dir.path);
-	close(openat(f->dir.fd, "empty.yaml", O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
-	setenv("VMCTL_CONFIG", config, 1);
-	unsetenv("VMCTL_ROOT");
-	*state = f;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	struct fixture *f = *state;
-	struct vm_err err = {0};
-
-	assert_int_equal(vm_fs_remove_tree(f->dir.fd, "root", &err), 0);
-	test_dir_close(&f->dir);
-	free(f);
-	assert_int_equal(vm_lock_held_mask(), 0);
-	return 0;
 }
 
 /* --- where it is ---------------------------------------------------------------------------------
@@ -148,15 +108,6 @@ static void a_relative_root_is_made_absolute(void **state)
 
 /* --- how it is opened ----------------------------------------------------------------------------
  */
-
-static int open_root(const struct fixture *f, enum vm_root_mode mode, struct vm_root *ret,
-                     struct vm_err *err)
-{
-	const int64_t wait = PATIENCE_MS;
-
-	*err = (struct vm_err){0};
-	return vm_root_open(f->path, mode, &wait, ret, NULL, err);
-}
 
 static unsigned mode_of(const struct fixture *f, const char *name)
 {
@@ -335,126 +286,6 @@ static void a_bad_configuration_or_store_is_refused_and_nothing_stays_held(void 
 	assert_int_equal(vm_lock_held_mask(), 0);
 }
 
-/* --- together with others ------------------------------------------------------------------------
- */
-
-struct together {
-	const struct fixture *fixture;
-	atomic_int *begin;
-	char (*ids)[VM_ID_LEN + 1];
-};
-
-struct maker {
-	const struct together *all;
-	int number;
-};
-
-static int make_root(void *arg)
-{
-	const struct maker *maker = arg;
-	struct vm_root root;
-	struct vm_err err;
-
-	if (!wait_for(atomic_load(maker->all->begin)))
-		return 1;
-	if (open_root(maker->all->fixture, VM_ROOT_CREATE, &root, &err) < 0) {
-		fprintf(stderr, "%s\n", err.message);
-		return 2;
-	}
-	memcpy(maker->all->ids[maker->number], vm_store_root_id(root.store), VM_ID_LEN + 1);
-	vm_root_close(&root);
-	return 0;
-}
-
-/* A reader in between sees nothing, or the root; never half of it. */
-static int read_root(void *arg)
-{
-	const struct maker *maker = arg;
-	struct vm_root root = {.missing = true};
-
-	if (!wait_for(atomic_load(maker->all->begin)))
-		return 1;
-	while (root.missing) {
-		struct vm_err err;
-
-		if (open_root(maker->all->fixture, VM_ROOT_READ, &root, &err) < 0) {
-			fprintf(stderr, "%s\n", err.message);
-			return 2;
-		}
-		vm_root_close(&root);
-	}
-	return 0;
-}
-
-static void those_who_make_it_at_once_make_one(void **state)
-{
-	enum { MAKERS = 6, ROUNDS = 12 };
-	struct fixture *f = *state;
-	struct together all = {.fixture = f, .begin = shared_memory(sizeof(*all.begin))};
-
-	all.ids = shared_memory(MAKERS * sizeof(*all.ids));
-	for (int round = 0; round < ROUNDS; round++) {
-		struct vm_err err = {0};
-		pid_t pids[MAKERS + 1];
-
-		atomic_store(all.begin, 0);
-		for (int i = 0; i <= MAKERS; i++) {
-			struct maker maker = {&all, i};
-
-			pids[i] = spawn(i < MAKERS ? make_root : read_root, &maker);
-		}
-		atomic_store(all.begin, 1);
-		for (int i = 0; i <= MAKERS; i++)
-			assert_exits(pids[i], 0);
-		for (int i = 1; i < MAKERS; i++)
-			assert_string_equal(all.ids[i], all.ids[0]);
-		assert_int_equal(vm_fs_remove_tree(f->dir.fd, "root", &err), 0);
-	}
-	munmap(all.begin, sizeof(*all.begin));
-	munmap(all.ids, MAKERS * sizeof(*all.ids));
-}
-
-static int hold_store_lock(void *arg)
-{
-	const struct fixture *f = arg;
-	struct vm_lock lock = VM_LOCK_INIT;
-	struct vm_err err = {0};
-	const struct vm_lock_request request = {.dir_fd = f->dir.fd,
-	                                        .name = "root/locks/store",
-	                                        .rank = VM_RANK_STORE,
-	                                        .mode = VM_LOCK_EXCLUSIVE,
-	                                        .deadline_ms = VM_WAIT_NONE,
-	                                        .what = "the store"};
-
-	if (vm_lock_take(&request, &lock, &err) < 0)
-		return 1;
-	close(openat(f->dir.fd, "held", O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
-	for (;;)
-		pause();
-}
-
-static void who_migrates_the_store_is_waited_for_but_not_by_readers(void **state)
-{
-	const int64_t none = 0;
-	struct fixture *f = *state;
-	struct vm_root root;
-	struct vm_err err;
-	pid_t pid;
-
-	assert_int_equal(open_root(f, VM_ROOT_CREATE, &root, &err), 0);
-	vm_root_close(&root);
-	pid = spawn(hold_store_lock, f);
-	assert_true(wait_for(vm_fs_exists(f->dir.fd, "held")));
-	assert_int_equal(vm_root_open(f->path, VM_ROOT_CHANGE, &none, &root, NULL, &err), -1);
-	assert_int_equal(err.code, VM_ERR_BUSY);
-	assert_non_null(strstr(err.message, "the store"));
-	assert_int_equal(open_root(f, VM_ROOT_READ, &root, &err), 0);
-	vm_root_close(&root);
-	kill_and_reap(pid);
-	assert_int_equal(open_root(f, VM_ROOT_CHANGE, &root, &err), 0);
-	vm_root_close(&root);
-}
-
 static void the_wait_that_applies_is_given_else_configured(void **state)
 {
 	struct fixture *f = *state;
@@ -486,8 +317,6 @@ int main(void)
 	        TEST(a_half_made_root_reads_as_empty_and_is_completed),
 	        TEST(what_is_no_root_is_refused),
 	        TEST(a_bad_configuration_or_store_is_refused_and_nothing_stays_held),
-	        TEST(those_who_make_it_at_once_make_one),
-	        TEST(who_migrates_the_store_is_waited_for_but_not_by_readers),
 	        TEST(the_wait_that_applies_is_given_else_configured),
 	};
 
