@@ -78,8 +78,9 @@ static int make_name(const struct vm_fork *fork, size_t index, char *ret_name, s
 }
 
 /* Whether a source in this state can be forked as asked. Decided again under the lock. */
-static int check_source(const struct vm_fork_request *request, const struct vm_instance *row,
-                        enum vm_state *ret_target, struct vm_err *err)
+static int check_source(const struct vm_fork_request *request, const struct vm_driver *driver,
+                        const struct vm_instance *row, enum vm_state *ret_target,
+                        struct vm_err *err)
 {
 	enum vm_state target = request->has_target              ? request->target
 	                       : row->state == VM_STATE_STOPPED ? VM_STATE_STOPPED
@@ -87,7 +88,13 @@ static int check_source(const struct vm_fork_request *request, const struct vm_i
 
 	if (row->state == VM_STATE_RUNNING && !request->from_running) {
 		vm_err_set(err, VM_ERR_INVALID_STATE, "%s is running", row->name);
-		return vm_err_hint(err, "--from-running forks it, which pauses it for an instant");
+		return vm_err_hint(
+		        err, "--from-running forks it, and pauses it while its memory is written");
+	}
+	if (row->state == VM_STATE_RUNNING && !driver->caps.snapshot_keeps_running) {
+		vm_err_set(err, VM_ERR_UNSUPPORTED, "%s is running, and %s cannot save it in place",
+		           row->name, driver->name);
+		return vm_err_hint(err, "put it in standby first: 'vmctl standby %s'", row->name);
 	}
 	if (row->state != VM_STATE_STOPPED && row->state != VM_STATE_STANDBY &&
 	    row->state != VM_STATE_RUNNING)
@@ -131,7 +138,8 @@ static int hold_source(struct vm_fork *fork, struct vm_err *err)
 	vm_instance_free(&row);
 	for (int i = 0; i < SOURCE_TRIES; i++) {
 		if (vm_held_take(fork->op, fork->request->source, mode, &fork->source, err) < 0 ||
-		    check_source(fork->request, &fork->source.row, &fork->target, err) < 0)
+		    check_source(fork->request, fork->source.driver, &fork->source.row,
+		                 &fork->target, err) < 0)
 			return -1;
 		if (mode == VM_LOCK_EXCLUSIVE ||
 		    lock_mode_for(fork->source.driver, fork->source.row.state) == VM_LOCK_SHARED)

@@ -14,6 +14,7 @@ struct vm_fork {
 	struct vm_child *children;
 	size_t count;
 	int64_t paused_us; /* how long a running source was paused */
+	int64_t disks_us;  /* of that, to copy its disks */
 	bool copied;       /* disks were copied, the filesystem shares no extents */
 };
 

@@ -135,13 +135,18 @@ static int capture(struct vm_fork *fork, struct vm_machine *source, struct vm_er
 {
 	struct vm_child *first = &fork->children[0];
 	char memory[VM_ID_LEN + 32], state[VM_ID_LEN + 32];
+	int64_t began;
+	int rc;
 
 	/* The VMM writes them; its cwd is the source's directory, beside the child's. */
 	snprintf(memory, sizeof(memory), "../%s/" VM_FILE_MEMORY, first->row.id);
 	snprintf(state, sizeof(state), "../%s/" SOURCE_STATE, first->row.id);
 	if (vm_fork_with_memory(fork) && vm_driver_save(source, memory, state, err) < 0)
 		return -1;
-	return vm_fork_copy_disks(fork, first, fork->source.dir_fd, err);
+	began = vm_monotonic_us();
+	rc = vm_fork_copy_disks(fork, first, fork->source.dir_fd, err);
+	fork->disks_us = vm_monotonic_us() - began;
+	return rc;
 }
 
 /* The source goes on, whatever became of the capture. */
@@ -168,6 +173,21 @@ static int let_go_on(struct vm_fork *fork, struct vm_machine *source, int rc, st
 	                   fork->source.row.name, fork->source.row.name);
 }
 
+/* How long the source stood still, and what for: a warning where another filesystem would help. */
+static void tell_pause(const struct vm_fork *fork)
+{
+	double total = (double)fork->paused_us / 1000, disks = (double)fork->disks_us / 1000;
+
+	if (fork->copied)
+		vm_op_warn(fork->op,
+		           "'%s' was paused for %.1f ms, %.1f ms of it to copy its disks: the "
+		           "filesystem shares no extents",
+		           fork->source.row.name, total, disks);
+	else
+		vm_op_progress(fork->op, "'%s' was paused for %.1f ms", fork->source.row.name,
+		               total);
+}
+
 static int pause_and_capture(struct vm_fork *fork, struct vm_err *err)
 {
 	struct vm_machine source;
@@ -187,12 +207,8 @@ static int pause_and_capture(struct vm_fork *fork, struct vm_err *err)
 	rc = let_go_on(fork, &source, rc, err);
 	fork->paused_us = vm_monotonic_us() - began;
 	vm_vmm_close(&source.vmm);
-	if (rc == 0 && fork->copied)
-		vm_op_warn(fork->op,
-		           "'%s' was paused for %.1f ms: the filesystem shares no extents, so its "
-		           "disks "
-		           "were copied meanwhile",
-		           fork->source.row.name, (double)fork->paused_us / 1000);
+	if (rc == 0)
+		tell_pause(fork);
 	return rc;
 }
 

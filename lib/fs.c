@@ -50,7 +50,7 @@ static int read_all(int fd, char *data, size_t len, size_t *ret_got, struct vm_e
 int vm_fs_read(int dir_fd, const char *name, size_t max, char **ret_data, size_t *ret_len,
                struct vm_err *err)
 {
-	VM_AUTO_CLOSE int fd = openat(dir_fd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	VM_AUTO_CLOSE int fd = openat(dir_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	VM_AUTO_FREE char *data = NULL;
 	struct stat st;
 	size_t len = 0;
@@ -162,7 +162,8 @@ bool vm_fs_exists(int dir_fd, const char *name)
 
 int vm_fs_sync(int dir_fd, const char *name, struct vm_err *err)
 {
-	VM_AUTO_CLOSE int fd = openat(dir_fd, name ? name : ".", O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	VM_AUTO_CLOSE int fd =
+	        openat(dir_fd, name ? name : ".", O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 
 	if (fd < 0 || fsync(fd) < 0)
 		return vm_err_sys(err, "fsync of %s", name ? name : "the directory");

@@ -53,11 +53,16 @@ static int keep(struct vm_op *op, struct vm_held *held, struct vm_err *err)
 enum vm_state vm_settle_verdict(const struct vm_instance *row, const struct vm_driver *driver,
                                 int dir_fd, char *why, size_t size)
 {
+	const char *known = NULL;
 	char tail[400];
 
 	why[0] = '\0';
-	if (driver->ended_by_guest(dir_fd) || strcmp(row->intent.verb, "stop") == 0)
+	if (driver->ended_by_guest(dir_fd, &known) || strcmp(row->intent.verb, "stop") == 0)
 		return VM_STATE_STOPPED;
+	if (known) {
+		snprintf(why, size, "%s", known);
+		return VM_STATE_FAILED;
+	}
 	vm_vmm_log_tail(dir_fd, VM_VMM_LOG, tail, sizeof(tail));
 	snprintf(why, size, "the VMM (pid %d) died; its log ends with: %s", row->pid,
 	         tail[0] ? tail : "(nothing)");
@@ -269,7 +274,7 @@ int vm_settle(struct vm_op *op, struct vm_held *held, bool *ret_gone, struct vm_
 		rc = undo_spawn(op, held, err);
 	vm_interrupt_resume();
 	*ret_gone = strcmp(held->row.intent.verb, "rm") == 0;
-	if (rc < 0 && op->tolerate_damage) {
+	if (rc < 0 && op->tolerate_damage && !*ret_gone) {
 		vm_err_clear(err); /* it is about to be removed, VMM and all */
 		return 0;
 	}

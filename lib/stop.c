@@ -11,6 +11,7 @@ static int ask_and_wait(struct vm_op *op, struct vm_held *held, struct vm_machin
                         int64_t grace_ms, struct vm_err *err)
 {
 	struct vm_err refused = {0};
+	int rc;
 
 	/* A paused guest cannot hear us. */
 	if (grace_ms == 0 || held->row.state == VM_STATE_PAUSED ||
@@ -24,7 +25,11 @@ static int ask_and_wait(struct vm_op *op, struct vm_held *held, struct vm_machin
 		return 1;
 	}
 	vm_op_progress(op, "waiting for %s to shut down", held->row.name);
-	return vm_vmm_wait(&machine->vmm, grace_ms < 0 ? -1 : vm_monotonic_ms() + grace_ms, err);
+	rc = vm_vmm_wait(&machine->vmm, grace_ms < 0 ? -1 : vm_monotonic_ms() + grace_ms, err);
+	if (rc > 0)
+		vm_op_warn(op, "%s did not shut down in %.1f s; it is killed", held->row.name,
+		           (double)grace_ms / 1000);
+	return rc;
 }
 
 static int stop_vmm(struct vm_op *op, struct vm_held *held, const struct vm_stop_options *options,

@@ -136,7 +136,7 @@ static int reserve_one(struct vm_store *store, struct vm_instance *row, bool nee
 		return vm_err_hint(err, "choose another name, or remove it with 'vmctl rm %s'",
 		                   row->name);
 	}
-	if (needs_cid && choose_cid(store, &row->guest_cid, err) < 0)
+	if (needs_cid && row->guest_cid == 0 && choose_cid(store, &row->guest_cid, err) < 0)
 		return -1;
 	if (take_note_back(store, row->id, err) < 0)
 		return -1;

@@ -84,7 +84,10 @@ static int sweep_dead(struct vm_op *op, const struct vm_instance *row)
 
 	if (row->state == VM_STATE_CREATING)
 		return 0;
-	if (vm_vmm_alive(op->root, row->id, &err) == 0) {
+	/* A start or restore that was killed before its commit has left a VMM that nobody wants. */
+	if ((row->intent.verb[0] && row->state != VM_STATE_RUNNING &&
+	     row->state != VM_STATE_PAUSED) ||
+	    vm_vmm_alive(op->root, row->id, &err) == 0) {
 		int rc = vm_held_settle(op, row, &at_once, &held, &err);
 
 		changed = rc == 1 || (rc == 0 && !held.row.occupies);

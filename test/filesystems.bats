@@ -119,7 +119,7 @@ assert_shares() {
 	assert_forks web-1 web-2
 	run -0 --separate-stderr vmctl fork web-1 web-3 --from-running
 	assert_output web-3
-	assert_equal "$(grep -c -E "'web-1' was paused for [0-9.]+ ms: the filesystem shares no extents" \
+	assert_equal "$(grep -c -E "'web-1' was paused for [0-9.]+ ms, [0-9.]+ ms of it to copy its disks: the filesystem shares no extents" \
 		<<<"$stderr")" 1
 	assert_clean
 }

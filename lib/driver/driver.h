@@ -100,8 +100,11 @@ struct vm_driver {
 	 * incompatible. */
 	int (*check_version)(const char *version, const char *now, struct vm_err *err);
 	int (*move_state)(const struct vm_state_move *move, struct vm_err *err);
-	/* Whether the VMM, now dead, ended because the guest shut down (by its log). */
-	bool (*ended_by_guest)(int dir_fd);
+	/*
+	 * Whether the VMM, now dead, ended because the guest shut down (by its log). If not, and
+	 * the log tells why, *ret_why says it (a constant); else it is left alone.
+	 */
+	bool (*ended_by_guest)(int dir_fd, const char **ret_why);
 	/* Files a dead VMM leaves behind that must go before the next one; NULL-terminated. */
 	const char *const *leftovers;
 };

@@ -204,7 +204,7 @@ static int move_state(const struct vm_state_move *move, struct vm_err *err)
 	return vm_fs_publish(move->to_fd, VM_FILE_STATE, rewritten, new_len, move->durable, err);
 }
 
-static bool ended_by_guest(int dir_fd)
+static bool ended_by_guest(int dir_fd, const char **ret_why)
 {
 	static const char orderly[] = "Firecracker exiting successfully. exit_code=0";
 	char tail[1024];
@@ -212,10 +212,13 @@ static bool ended_by_guest(int dir_fd)
 
 	vm_vmm_log_tail(dir_fd, VM_VMM_LOG, tail, sizeof(tail));
 	len = strlen(tail);
+	if (len < sizeof(orderly) - 1 || strcmp(tail + len - (sizeof(orderly) - 1), orderly) != 0)
+		return false;
 	/* It exits so after a triple fault as well, but says that it has seen one. */
-	return len >= sizeof(orderly) - 1 &&
-	       strcmp(tail + len - (sizeof(orderly) - 1), orderly) == 0 &&
-	       !strstr(tail, "KVM_EXIT_SHUTDOWN");
+	if (!strstr(tail, "KVM_EXIT_SHUTDOWN"))
+		return true;
+	*ret_why = "the guest crashed (triple fault)";
+	return false;
 }
 
 static const char *const leftovers[] = {VM_FILE_API_SOCKET, VM_FILE_VSOCK, NULL};

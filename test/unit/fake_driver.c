@@ -349,8 +349,9 @@ static int move_state(const struct vm_state_move *move, struct vm_err *err)
 	return finish(FAKE_MOVE, fault, deadline, err);
 }
 
-static bool ended_by_guest(int dir_fd)
+static bool ended_by_guest(int dir_fd, const char **ret_why)
 {
+	(void)ret_why;
 	return vm_fs_exists(dir_fd, FAKE_ENDED);
 }
 

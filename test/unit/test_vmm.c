@@ -8,14 +8,14 @@
 
 #include "proc.h"
 
-static const char id[] = "vmmvmmvmmvmmvmmvmmvmmvmm";
+static const char vmm_id[] = "vmmvmmvmmvmmvmmvmmvmmvmm";
 static const char *const argv[] = {"/bin/sleep", "3600", NULL};
 
 static int vmm_setup(void **state)
 {
 	struct site *site = site_new();
 	struct vm_err err = {0};
-	int dir = vm_fs_make_dir(site->root.guests_fd, id, &err);
+	int dir = vm_fs_make_dir(site->root.guests_fd, vmm_id, &err);
 
 	assert_true(dir >= 0);
 	close(dir);
@@ -28,7 +28,7 @@ static int vmm_teardown(void **state)
 	struct site *site = *state;
 	struct vm_err err = {0};
 
-	assert_int_equal(vm_vmm_reap(&site->root, id, &err), 0);
+	assert_int_equal(vm_vmm_reap(&site->root, vmm_id, &err), 0);
 	site_free(site);
 	return 0;
 }
@@ -38,8 +38,8 @@ static int spawn_vmm(struct site *site, const char *const *words, struct vm_vmm 
 	VM_AUTO_CLOSE int dir = -1;
 
 	vm_err_clear(&site->err);
-	dir = vm_fs_open_dir(site->root.guests_fd, id, &site->err);
-	return vm_vmm_spawn(&site->root, id, dir, words, ret, &site->err);
+	dir = vm_fs_open_dir(site->root.guests_fd, vmm_id, &site->err);
+	return vm_vmm_spawn(&site->root, vmm_id, dir, words, ret, &site->err);
 }
 
 static void read_link(pid_t pid, const char *name, char *buf, size_t size)
@@ -65,7 +65,7 @@ static void it_has_its_directory_streams_and_liveness_and_nothing_else(void **st
 	assert_int_equal(spawn_vmm(site, argv, &vmm), 0);
 	assert_int_equal(getsid(vmm.pid), vmm.pid);
 	read_link(vmm.pid, "cwd", link, sizeof(link));
-	assert_non_null(strstr(link, id));
+	assert_non_null(strstr(link, vmm_id));
 	for (size_t i = 0; i < VM_ARRAY_LEN(fds); i++) {
 		snprintf(path, sizeof(path), "fd/%zu", i);
 		read_link(vmm.pid, path, link, sizeof(link));
@@ -86,17 +86,17 @@ static void it_is_found_until_it_is_killed(void **state)
 	struct site *site = *state;
 	struct vm_vmm vmm = VM_VMM_INIT, found = VM_VMM_INIT;
 
-	assert_int_equal(vm_vmm_alive(&site->root, id, &site->err), 0);
-	assert_int_equal(vm_vmm_open(&site->root, id, &found, &site->err), 0);
+	assert_int_equal(vm_vmm_alive(&site->root, vmm_id, &site->err), 0);
+	assert_int_equal(vm_vmm_open(&site->root, vmm_id, &found, &site->err), 0);
 	assert_int_equal(spawn_vmm(site, argv, &vmm), 0);
-	assert_int_equal(vm_vmm_alive(&site->root, id, &site->err), 1);
-	assert_int_equal(vm_vmm_open(&site->root, id, &found, &site->err), 1);
+	assert_int_equal(vm_vmm_alive(&site->root, vmm_id, &site->err), 1);
+	assert_int_equal(vm_vmm_open(&site->root, vmm_id, &found, &site->err), 1);
 	assert_int_equal(found.pid, vmm.pid);
 	assert_int_equal(vm_vmm_wait(&found, VM_WAIT_NONE, &site->err), 1);
 	assert_int_equal(vm_vmm_kill(&found, &site->err), 0);
 	assert_int_equal(vm_vmm_wait(&vmm, VM_WAIT_NONE, &site->err), 0);
-	assert_int_equal(vm_vmm_alive(&site->root, id, &site->err), 0);
-	assert_int_equal(vm_vmm_reap(&site->root, id, &site->err), 0);
+	assert_int_equal(vm_vmm_alive(&site->root, vmm_id, &site->err), 0);
+	assert_int_equal(vm_vmm_reap(&site->root, vmm_id, &site->err), 0);
 	vm_vmm_close(&found);
 	vm_vmm_close(&vmm);
 }
@@ -126,7 +126,7 @@ static void what_cannot_be_executed_leaves_nothing_alive(void **state)
 	assert_non_null(strstr(site->err.message, "/nowhere/vmm"));
 	assert_int_equal(vmm.pid_fd, -1);
 	assert_int_equal(count_fds(), fds);
-	assert_int_equal(vm_vmm_alive(&site->root, id, &(struct vm_err){0}), 0);
+	assert_int_equal(vm_vmm_alive(&site->root, vmm_id, &(struct vm_err){0}), 0);
 }
 
 static int spawn_and_die(struct site *site, const void *arg)
@@ -148,8 +148,8 @@ static void it_outlives_its_parent_and_is_found_by_others(void **state)
 
 	assert_true(WIFSIGNALED(status));
 	site_reopen(site);
-	assert_int_equal(vm_vmm_open(&site->root, id, &vmm, &site->err), 1);
-	assert_int_equal(vm_vmm_reap(&site->root, id, &site->err), 0);
+	assert_int_equal(vm_vmm_open(&site->root, vmm_id, &vmm, &site->err), 1);
+	assert_int_equal(vm_vmm_reap(&site->root, vmm_id, &site->err), 0);
 	assert_int_equal(vm_vmm_wait(&vmm, VM_WAIT_NONE, &site->err), 0);
 	vm_vmm_close(&vmm);
 }
@@ -158,7 +158,7 @@ static void it_outlives_its_parent_and_is_found_by_others(void **state)
 static int forge_record(struct site *site, pid_t pid, uint64_t start)
 {
 	char name[VM_LOCK_NAME_SIZE];
-	int fd = openat(site->root.run_fd, vm_root_alive_name(id, name),
+	int fd = openat(site->root.run_fd, vm_root_alive_name(vmm_id, name),
 	                O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 
 	assert_true(fd >= 0);
@@ -185,19 +185,19 @@ static void who_has_the_pid_but_not_the_start_time_is_not_killed(void **state)
 
 	assert_int_equal(vm_proc_start_time(innocent, &start), 0);
 	fd = forge_record(site, innocent, start + 1);
-	assert_int_equal(vm_vmm_reap(&site->root, id, &site->err), -1);
+	assert_int_equal(vm_vmm_reap(&site->root, vmm_id, &site->err), -1);
 	assert_int_equal(site->err.code, VM_ERR_NEEDS_REPAIR);
 	assert_false(ended(innocent));
 	close(fd);
 	vm_err_clear(&site->err);
 	/* With the right one it is he. */
 	fd = forge_record(site, innocent, start);
-	assert_int_equal(vm_vmm_open(&site->root, id, &vmm, &site->err), 1);
+	assert_int_equal(vm_vmm_open(&site->root, vmm_id, &vmm, &site->err), 1);
 	assert_int_equal(vmm.pid, innocent);
 	vm_vmm_close(&vmm);
 	/* Nobody holds the lock: what the record says does not matter. */
 	close(fd);
-	assert_int_equal(vm_vmm_reap(&site->root, id, &site->err), 0);
+	assert_int_equal(vm_vmm_reap(&site->root, vmm_id, &site->err), 0);
 	assert_false(ended(innocent));
 	kill_and_reap(innocent);
 }
