@@ -13,8 +13,6 @@
 #include "ops.h"
 #include "util.h"
 
-enum { SLICE_MS = 250 };
-
 static const char *log_file(enum vm_log which)
 {
 	return which == VM_LOG_CONSOLE ? VM_CONSOLE_LOG : VM_VMM_LOG;
@@ -55,18 +53,8 @@ int vm_log_wait(struct vm_root *root, const char *id, enum vm_log which, int64_t
 		return 1;
 	p[0].fd = watch;
 	p[1].fd = vmm.pid_fd;
-	/* In slices: a signal between the look and the sleep would not end the sleep. */
-	for (int n = 0; n == 0 && timeout_ms != 0;) {
-		int slice = timeout_ms < 0 || timeout_ms > SLICE_MS ? SLICE_MS : (int)timeout_ms;
-
-		if (vm_interrupt_check(err) < 0)
-			return -1;
-		n = poll(p, 2, slice);
-		if (n < 0 && errno != EINTR)
-			return vm_err_sys(err, "waiting for %s", log_file(which));
-		n = n < 0 ? 0 : n;
-		timeout_ms -= timeout_ms > 0 ? slice : 0;
-	}
+	if (vm_poll_until(p, 2, timeout_ms < 0 ? -1 : vm_monotonic_ms() + timeout_ms, err) < 0)
+		return vm_err_wrap(err, "waiting for %s", log_file(which));
 	return p[1].revents ? 0 : 1;
 }
 

@@ -8,6 +8,10 @@
 #include <stddef.h>
 #include <unistd.h>
 
+#include "util.h"
+
+enum { SLICE_MS = 250 };
+
 static const int stop_signals[] = {SIGINT, SIGTERM, SIGHUP};
 
 /*
@@ -98,4 +102,20 @@ void vm_interrupt_resume(void)
 {
 	assert(suspended > 0);
 	suspended--;
+}
+
+int vm_poll_until(struct pollfd *fds, nfds_t count, int64_t deadline_ms, struct vm_err *err)
+{
+	for (;;) {
+		int64_t left = deadline_ms < 0 ? SLICE_MS : deadline_ms - vm_monotonic_ms();
+		int n;
+
+		if (vm_interrupt_check(err) < 0)
+			return -1;
+		n = poll(fds, count, left > SLICE_MS ? SLICE_MS : left > 0 ? (int)left : 0);
+		if (n > 0 || (n == 0 && left <= 0))
+			return n;
+		if (n < 0 && errno != EINTR)
+			return vm_err_sys(err, "poll");
+	}
 }

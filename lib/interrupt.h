@@ -12,6 +12,9 @@
 
 #include <stdbool.h>
 
+#include <poll.h>
+#include <stdint.h>
+
 #include "err.h"
 
 /*
@@ -36,5 +39,12 @@ void vm_interrupt_reraise(void);
  */
 void vm_interrupt_suspend(void);
 void vm_interrupt_resume(void);
+
+/*
+ * poll() until something is ready (its result, > 0), the vm_monotonic_ms() deadline has passed (0;
+ * -1 is never), or the process was asked to stop (-1). In slices: a signal that comes between the
+ * look and the sleep would not end the sleep.
+ */
+int vm_poll_until(struct pollfd *fds, nfds_t count, int64_t deadline_ms, struct vm_err *err);
 
 #endif

@@ -23,7 +23,6 @@ enum {
 	        20000,      /* a killed VMM with much memory may take a while to be torn down */
 	HANDOVER_MS = 5000, /* between fork and the child's own record of its pid */
 	LOG_TAIL_MAX = 1024,
-	SLICE_MS = 250,
 };
 
 void vm_vmm_close(struct vm_vmm *vmm)
@@ -34,22 +33,12 @@ void vm_vmm_close(struct vm_vmm *vmm)
 int vm_vmm_wait(const struct vm_vmm *vmm, int64_t deadline_ms, struct vm_err *err)
 {
 	struct pollfd p = {.fd = vmm->pid_fd, .events = POLLIN};
+	int ready = vm_poll_until(&p, 1, deadline_ms, err);
 
-	for (;;) {
-		int64_t left = deadline_ms < 0 ? SLICE_MS : deadline_ms - vm_monotonic_ms();
-		int n;
-
-		/* In slices: a signal between this look and the sleep would not end the sleep. */
-		if (vm_interrupt_check(err) < 0)
-			return -1;
-		n = poll(&p, 1, left > SLICE_MS ? SLICE_MS : left > 0 ? (int)left : 0);
-		if (n > 0)
-			break;
-		if (n == 0 && left <= 0)
-			return 1;
-		if (n < 0 && errno != EINTR)
-			return vm_err_sys(err, "waiting for the end of pid %d", vmm->pid);
-	}
+	if (ready < 0)
+		return vm_err_wrap(err, "waiting for the end of pid %d", vmm->pid);
+	if (ready == 0)
+		return 1;
 	waitpid(vmm->pid, NULL,
 	        WNOHANG); /* a child of ours would stay a zombie as long as we live */
 	return 0;
