@@ -80,9 +80,14 @@ has_ticked() {
 	grep -q '^tick' "$(dir_of "$1")/console.log"
 }
 
+# The lines of a console log that are complete: a guest writes byte by byte.
+whole_lines() {
+	head -n "$(wc -l <"$1")" "$1"
+}
+
 # The last number a guest has told on its console.
 last_tick() {
-	sed -n 's/^tick \([0-9][0-9]*\)$/\1/p' "$(dir_of "$1")/console.log" | tail -n 1
+	whole_lines "$(dir_of "$1")/console.log" | sed -n 's/^tick \([0-9][0-9]*\)$/\1/p' | tail -n 1
 }
 
 # The counter a guest has written to sector 8 of its disk (see test/guest/README.md).
@@ -98,11 +103,11 @@ disk_counter() {
 ask() {
 	local log before deadline=$((SECONDS + WAIT_SECONDS)) line
 	log=$(dir_of "$1")/console.log
-	before=$(grep -c -a -E "$3" "$log" || true)
+	before=$(whole_lines "$log" | grep -c -a -E "$3" || true)
 	while :; do
 		printf '%s' "$2" | timeout 5 dd of="$(dir_of "$1")/console.in" conv=notrunc status=none
 		for _ in $(seq 50); do
-			line=$(grep -a -E "$3" "$log" | tail -n "+$((before + 1))" | tail -n 1)
+			line=$(whole_lines "$log" | grep -a -E "$3" | tail -n "+$((before + 1))" | tail -n 1)
 			if [ -n "$line" ]; then
 				printf '%s\n' "$line"
 				return 0
@@ -143,7 +148,7 @@ field() {
 
 # The first whole line of a console that tells a number. A fork may begin in the middle of one.
 first_tick() {
-	sed -n 's/^tick \([0-9][0-9]*\)$/\1/p' "$(dir_of "$1")/console.log" | head -n 1
+	whole_lines "$(dir_of "$1")/console.log" | sed -n 's/^tick \([0-9][0-9]*\)$/\1/p' | head -n 1
 }
 
 # ticked_past NAME N: for wait_for.
