@@ -29,19 +29,6 @@ int vm_fork_prepare_frozen(struct vm_fork *fork, struct vm_err *err);
  * the message says otherwise.
  */
 int vm_fork_prepare_running(struct vm_fork *fork, struct vm_err *err);
-/* Makes the saved state of `from_fd` (under `from_name`) the child's own: its guest CID goes in. */
-int vm_fork_move_state(struct vm_fork *fork, struct vm_child *child, int from_fd,
-                       const char *from_name, struct vm_err *err);
-/* Copies private disks (read-only ones are linked), kernel and initrd from one directory to a
- * child. */
-int vm_fork_copy_disks(struct vm_fork *fork, struct vm_child *child, int from_fd,
-                       struct vm_err *err);
-int vm_fork_link_kernel(struct vm_fork *fork, struct vm_child *child, int from_fd,
-                        struct vm_err *err);
-int vm_fork_link(int from_fd, int to_fd, const char *name, struct vm_err *err);
-/* Syncs what a child that is not going to run must keep over a power loss, manifest last. */
-int vm_fork_make_durable(struct vm_fork *fork, struct vm_child *child, struct vm_err *err);
-
 /* Brings every child that has no err to running; a failure is the child's own err. */
 void vm_fork_launch(struct vm_fork *fork);
 

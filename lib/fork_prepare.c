@@ -13,7 +13,7 @@
 /* Where a running source's state is kept in the first child until every child has its own. */
 #define SOURCE_STATE "vmstate.source"
 
-int vm_fork_link(int from_fd, int to_fd, const char *name, struct vm_err *err)
+static int link_file(int from_fd, int to_fd, const char *name, struct vm_err *err)
 {
 	if (linkat(from_fd, name, to_fd, name, 0) < 0)
 		return vm_err_sys(err, "linking %s", name);
@@ -35,8 +35,7 @@ static int copy_private(struct vm_fork *fork, int from_fd, int to_fd, const char
 }
 
 /* Read-only disks are never written by anybody, so the file itself is shared. */
-int vm_fork_copy_disks(struct vm_fork *fork, struct vm_child *child, int from_fd,
-                       struct vm_err *err)
+static int copy_disks(struct vm_fork *fork, struct vm_child *child, int from_fd, struct vm_err *err)
 {
 	const struct vm_spec *spec = &fork->source.spec;
 
@@ -46,7 +45,7 @@ int vm_fork_copy_disks(struct vm_fork *fork, struct vm_child *child, int from_fd
 
 		vm_disk_file(&spec->disks[i], file);
 		rc = spec->disks[i].read_only
-		             ? vm_fork_link(from_fd, child->dir_fd, file, err)
+		             ? link_file(from_fd, child->dir_fd, file, err)
 		             : copy_private(fork, from_fd, child->dir_fd, file, err);
 		if (rc < 0)
 			return vm_err_wrap(err, "%s: %s/guests/%s", child->row.name,
@@ -55,17 +54,17 @@ int vm_fork_copy_disks(struct vm_fork *fork, struct vm_child *child, int from_fd
 	return 0;
 }
 
-int vm_fork_link_kernel(struct vm_fork *fork, struct vm_child *child, int from_fd,
-                        struct vm_err *err)
+static int link_kernel(struct vm_fork *fork, struct vm_child *child, int from_fd,
+                       struct vm_err *err)
 {
-	if (vm_fork_link(from_fd, child->dir_fd, VM_FILE_KERNEL, err) < 0)
+	if (link_file(from_fd, child->dir_fd, VM_FILE_KERNEL, err) < 0)
 		return -1;
-	return fork->source.spec.initrd ? vm_fork_link(from_fd, child->dir_fd, VM_FILE_INITRD, err)
+	return fork->source.spec.initrd ? link_file(from_fd, child->dir_fd, VM_FILE_INITRD, err)
 	                                : 0;
 }
 
-int vm_fork_move_state(struct vm_fork *fork, struct vm_child *child, int from_fd,
-                       const char *from_name, struct vm_err *err)
+static int move_state(struct vm_fork *fork, struct vm_child *child, int from_fd,
+                      const char *from_name, struct vm_err *err)
 {
 	const struct vm_state_move move = {
 	        .from_fd = from_fd,
@@ -86,19 +85,14 @@ int vm_fork_move_state(struct vm_fork *fork, struct vm_child *child, int from_fd
  * A running fork would not survive a power loss anyway; one at rest is synced before it is
  * published, its manifest last.
  */
-int vm_fork_make_durable(struct vm_fork *fork, struct vm_child *child, struct vm_err *err)
+static int make_durable(struct vm_fork *fork, struct vm_child *child, struct vm_err *err)
 {
 	const struct vm_spec *spec = &fork->source.spec;
 
 	if (fork->target == VM_STATE_RUNNING)
 		return 0;
-	for (size_t i = 0; i < spec->disk_count; i++) {
-		char file[VM_DISK_FILE_SIZE];
-
-		if (!spec->disks[i].read_only &&
-		    vm_fs_sync(child->dir_fd, vm_disk_file(&spec->disks[i], file), err) < 0)
-			return -1;
-	}
+	if (vm_disks_sync(child->dir_fd, spec, err) < 0)
+		return -1;
 	if (fork->target == VM_STATE_STANDBY &&
 	    (vm_fs_sync(child->dir_fd, VM_FILE_MEMORY, err) < 0 ||
 	     vm_manifest_write(child->dir_fd, &child->row, spec, child->row.hypervisor_version,
@@ -116,15 +110,14 @@ int vm_fork_prepare_frozen(struct vm_fork *fork, struct vm_err *err)
 	for (size_t i = 0; i < fork->count; i++) {
 		struct vm_child *child = &fork->children[i];
 
-		if (vm_interrupt_check(err) < 0 ||
-		    vm_fork_link_kernel(fork, child, from_fd, err) < 0 ||
-		    vm_fork_copy_disks(fork, child, from_fd, err) < 0)
+		if (vm_interrupt_check(err) < 0 || link_kernel(fork, child, from_fd, err) < 0 ||
+		    copy_disks(fork, child, from_fd, err) < 0)
 			return -1;
 		if (vm_fork_with_memory(fork) &&
-		    (vm_fork_link(from_fd, child->dir_fd, VM_FILE_MEMORY, err) < 0 ||
-		     vm_fork_move_state(fork, child, from_fd, VM_FILE_STATE, err) < 0))
+		    (link_file(from_fd, child->dir_fd, VM_FILE_MEMORY, err) < 0 ||
+		     move_state(fork, child, from_fd, VM_FILE_STATE, err) < 0))
 			return -1;
-		if (vm_fork_make_durable(fork, child, err) < 0)
+		if (make_durable(fork, child, err) < 0)
 			return -1;
 	}
 	return 0;
@@ -144,7 +137,7 @@ static int capture(struct vm_fork *fork, struct vm_machine *source, struct vm_er
 	if (vm_fork_with_memory(fork) && vm_driver_save(source, memory, state, err) < 0)
 		return -1;
 	began = vm_monotonic_us();
-	rc = vm_fork_copy_disks(fork, first, fork->source.dir_fd, err);
+	rc = copy_disks(fork, first, fork->source.dir_fd, err);
 	fork->disks_us = vm_monotonic_us() - began;
 	return rc;
 }
@@ -217,13 +210,12 @@ static int clone_first(struct vm_fork *fork, struct vm_child *child, struct vm_e
 {
 	struct vm_child *first = &fork->children[0];
 
-	if (vm_interrupt_check(err) < 0 ||
-	    vm_fork_link_kernel(fork, child, first->dir_fd, err) < 0 ||
-	    vm_fork_copy_disks(fork, child, first->dir_fd, err) < 0)
+	if (vm_interrupt_check(err) < 0 || link_kernel(fork, child, first->dir_fd, err) < 0 ||
+	    copy_disks(fork, child, first->dir_fd, err) < 0)
 		return -1;
 	if (!vm_fork_with_memory(fork))
 		return 0;
-	return vm_fork_link(first->dir_fd, child->dir_fd, VM_FILE_MEMORY, err);
+	return link_file(first->dir_fd, child->dir_fd, VM_FILE_MEMORY, err);
 }
 
 int vm_fork_prepare_running(struct vm_fork *fork, struct vm_err *err)
@@ -231,7 +223,7 @@ int vm_fork_prepare_running(struct vm_fork *fork, struct vm_err *err)
 	int first_fd = fork->children[0].dir_fd;
 
 	/* What does not need the pause comes before it. */
-	if (vm_fork_link_kernel(fork, &fork->children[0], fork->source.dir_fd, err) < 0 ||
+	if (link_kernel(fork, &fork->children[0], fork->source.dir_fd, err) < 0 ||
 	    vm_interrupt_check(err) < 0 || pause_and_capture(fork, err) < 0)
 		return -1;
 	for (size_t i = 1; i < fork->count; i++) {
@@ -242,8 +234,8 @@ int vm_fork_prepare_running(struct vm_fork *fork, struct vm_err *err)
 		struct vm_child *child = &fork->children[i];
 
 		if ((vm_fork_with_memory(fork) &&
-		     vm_fork_move_state(fork, child, first_fd, SOURCE_STATE, err) < 0) ||
-		    vm_fork_make_durable(fork, child, err) < 0)
+		     move_state(fork, child, first_fd, SOURCE_STATE, err) < 0) ||
+		    make_durable(fork, child, err) < 0)
 			return -1;
 	}
 	return vm_fs_unlink(first_fd, SOURCE_STATE, err);

@@ -13,14 +13,8 @@
 /* Saved memory belongs to the disks as they are now: all of it reaches the disk together. */
 static int sync_files(const struct vm_root *root, struct vm_held *held, struct vm_err *err)
 {
-	for (size_t i = 0; i < held->spec.disk_count; i++) {
-		char file[VM_DISK_FILE_SIZE];
-
-		if (!held->spec.disks[i].read_only &&
-		    vm_fs_sync(held->dir_fd, vm_disk_file(&held->spec.disks[i], file), err) < 0)
-			return -1;
-	}
-	if (vm_fs_sync(held->dir_fd, NEW_MEMORY, err) < 0 ||
+	if (vm_disks_sync(held->dir_fd, &held->spec, err) < 0 ||
+	    vm_fs_sync(held->dir_fd, NEW_MEMORY, err) < 0 ||
 	    vm_fs_sync(held->dir_fd, NEW_STATE, err) < 0)
 		return -1;
 	return vm_fs_sync(root->guests_fd, NULL, err); /* a fork that runs was not synced before */

@@ -16,6 +16,18 @@ char *vm_disk_file(const struct vm_disk *disk, char *buf)
 	return buf;
 }
 
+int vm_disks_sync(int dir_fd, const struct vm_spec *spec, struct vm_err *err)
+{
+	for (size_t i = 0; i < spec->disk_count; i++) {
+		char file[VM_DISK_FILE_SIZE];
+
+		if (!spec->disks[i].read_only &&
+		    vm_fs_sync(dir_fd, vm_disk_file(&spec->disks[i], file), err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
 int vm_driver_find(const char *name, const struct vm_driver **ret, struct vm_err *err)
 {
 	char list[128] = "";

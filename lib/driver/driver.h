@@ -29,6 +29,8 @@
 /* "disk-<id>.img" */
 enum { VM_DISK_FILE_SIZE = VM_DISK_ID_MAX + 16 };
 char *vm_disk_file(const struct vm_disk *disk, char *buf);
+/* fsync of every disk that can be written. */
+int vm_disks_sync(int dir_fd, const struct vm_spec *spec, struct vm_err *err);
 
 struct vm_driver_caps {
 	bool concurrent_fork_prepare; /* many forks may be prepared from one standby source at once
