@@ -13,13 +13,6 @@
 /* Where a running source's state is kept in the first child until every child has its own. */
 #define SOURCE_STATE "vmstate.source"
 
-static int link_file(int from_fd, int to_fd, const char *name, struct vm_err *err)
-{
-	if (linkat(from_fd, name, to_fd, name, 0) < 0)
-		return vm_err_sys(err, "linking %s", name);
-	return 0;
-}
-
 static int copy_private(struct vm_fork *fork, int from_fd, int to_fd, const char *file,
                         struct vm_err *err)
 {
@@ -27,7 +20,7 @@ static int copy_private(struct vm_fork *fork, int from_fd, int to_fd, const char
 	enum vm_copy how = VM_COPY_REFLINK;
 
 	if (fd < 0)
-		return vm_err_sys(err, "opening %s", file);
+		return vm_fs_fail(from_fd, file, "opening", err);
 	if (vm_fs_copy(fd, to_fd, file, 0600, &how, err) < 0)
 		return -1;
 	fork->copied |= how == VM_COPY_SPARSE;
@@ -45,11 +38,10 @@ static int copy_disks(struct vm_fork *fork, struct vm_child *child, int from_fd,
 
 		vm_disk_file(&spec->disks[i], file);
 		rc = spec->disks[i].read_only
-		             ? link_file(from_fd, child->dir_fd, file, err)
+		             ? vm_fs_link(from_fd, child->dir_fd, file, err)
 		             : copy_private(fork, from_fd, child->dir_fd, file, err);
 		if (rc < 0)
-			return vm_err_wrap(err, "%s: %s/guests/%s", child->row.name,
-			                   fork->op->root->path, child->row.id);
+			return vm_err_wrap(err, "%s", child->row.name);
 	}
 	return 0;
 }
@@ -57,9 +49,9 @@ static int copy_disks(struct vm_fork *fork, struct vm_child *child, int from_fd,
 static int link_kernel(struct vm_fork *fork, struct vm_child *child, int from_fd,
                        struct vm_err *err)
 {
-	if (link_file(from_fd, child->dir_fd, VM_FILE_KERNEL, err) < 0)
+	if (vm_fs_link(from_fd, child->dir_fd, VM_FILE_KERNEL, err) < 0)
 		return -1;
-	return fork->source.spec.initrd ? link_file(from_fd, child->dir_fd, VM_FILE_INITRD, err)
+	return fork->source.spec.initrd ? vm_fs_link(from_fd, child->dir_fd, VM_FILE_INITRD, err)
 	                                : 0;
 }
 
@@ -114,7 +106,7 @@ int vm_fork_prepare_frozen(struct vm_fork *fork, struct vm_err *err)
 		    copy_disks(fork, child, from_fd, err) < 0)
 			return -1;
 		if (vm_fork_with_memory(fork) &&
-		    (link_file(from_fd, child->dir_fd, VM_FILE_MEMORY, err) < 0 ||
+		    (vm_fs_link(from_fd, child->dir_fd, VM_FILE_MEMORY, err) < 0 ||
 		     move_state(fork, child, from_fd, VM_FILE_STATE, err) < 0))
 			return -1;
 		if (make_durable(fork, child, err) < 0)
@@ -215,7 +207,7 @@ static int clone_first(struct vm_fork *fork, struct vm_child *child, struct vm_e
 		return -1;
 	if (!vm_fork_with_memory(fork))
 		return 0;
-	return link_file(first->dir_fd, child->dir_fd, VM_FILE_MEMORY, err);
+	return vm_fs_link(first->dir_fd, child->dir_fd, VM_FILE_MEMORY, err);
 }
 
 int vm_fork_prepare_running(struct vm_fork *fork, struct vm_err *err)

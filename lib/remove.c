@@ -1,10 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "remove.h"
 
-#include <errno.h>
-#include <stdio.h>
-#include <unistd.h>
-
 #include "fs.h"
 
 static int remove_directory(const struct vm_root *root, const char *id, struct vm_err *err)
@@ -14,8 +10,9 @@ static int remove_directory(const struct vm_root *root, const char *id, struct v
 	 * earlier try was killed while emptying trash/<id>, the rename finds nothing and the
 	 * emptying goes on.
 	 */
-	if (renameat(root->guests_fd, id, root->trash_fd, id) < 0 && errno != ENOENT)
-		return vm_err_sys(err, "moving guests/%s to trash", id);
+	if (vm_fs_exists(root->guests_fd, id) &&
+	    vm_fs_rename(root->guests_fd, id, root->trash_fd, id, err) < 0)
+		return -1;
 	return vm_fs_remove_tree(root->trash_fd, id, err);
 }
 

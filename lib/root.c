@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "fault.h"
 #include "fs.h"
 #include "util.h"
 
@@ -76,7 +77,8 @@ static int make_path(const char *path, struct vm_err *err)
 			return vm_err_sys(err, "creating %s", copy);
 		*slash = '/';
 	}
-	if (mkdir(copy, 0700) < 0 && errno != EEXIST)
+	if (vm_fault(VM_FAULT_ROOT_MKDIR) || (mkdir(copy, 0700) < 0 && errno != EEXIST) ||
+	    vm_fault(VM_FAULT_ROOT_MKDIR_DONE))
 		return vm_err_sys(err, "creating the data root %s", copy);
 	return 0;
 }

@@ -238,7 +238,12 @@ int vm_store_binary_version(struct vm_store *store, const struct vm_binary_key *
 int vm_store_remember_binary(struct vm_store *store, const struct vm_binary_key *key,
                              const char *version, struct vm_err *err)
 {
-	return vm_sql_run(store, err, "INSERT OR REPLACE INTO binary VALUES (?, ?, ?, ?, ?, ?)",
-	                  "tiiiit", key->path, (int64_t)key->device, (int64_t)key->inode,
-	                  (int64_t)key->size, key->mtime_ns, version);
+	int rc;
+
+	if (vm_sql_begin(store, err) < 0)
+		return -1;
+	rc = vm_sql_run(store, err, "INSERT OR REPLACE INTO binary VALUES (?, ?, ?, ?, ?, ?)",
+	                "tiiiit", key->path, (int64_t)key->device, (int64_t)key->inode,
+	                (int64_t)key->size, key->mtime_ns, version);
+	return vm_sql_end(store, rc, err);
 }

@@ -114,7 +114,7 @@ static int put_intent(struct vm_store *store, const char *id, const char *verb, 
 /* The lock files are this row's from now on. */
 static int take_note_back(struct vm_store *store, const char *id, struct vm_err *err)
 {
-	if (vm_store_forget_lock(store, id, err) < 0)
+	if (vm_sql_forget_lock(store, id, err) < 0)
 		return -1;
 	if (sqlite3_changes(store->db) == 1)
 		return 0;

@@ -29,7 +29,7 @@ vm_teardown() {
 	ids=$(vmctl ls -q)
 	# shellcheck disable=SC2086 # a list of ids
 	[ -z "$ids" ] || vmctl rm --force $ids >/dev/null || status=1
-	rm -f "/dev/shm/sem.vmctl-$(root_id)"-* || status=1
+	rm -f "/dev/shm/sem.vmctl-$(root_id)"-* "/dev/shm/vmctl-$(root_id).root" || status=1
 	return $status
 }
 

@@ -17,6 +17,7 @@
 #include "interrupt.h"
 #include "manifest.h"
 #include "root.h"
+#include "shm.h"
 
 enum { SITE_MEMORY_BYTES = 1 << 20, SITE_DISK_BYTES = 256 * 1024 };
 
@@ -118,13 +119,10 @@ static inline void site_kill_all(struct site *site)
 
 static inline void site_free(struct site *site)
 {
-	char slots[64];
 	struct vm_err err = {0};
 
 	site_kill_all(site);
-	snprintf(slots, sizeof(slots), "/dev/shm/sem.vmctl-%s-fake",
-	         vm_store_root_id(site->root.store));
-	unlink(slots);
+	vm_shm_remove(vm_store_root_id(site->root.store), &err);
 	vm_root_close(&site->root);
 	vm_fs_remove_tree(site->dir.fd, "root", &err);
 	test_dir_close(&site->dir);

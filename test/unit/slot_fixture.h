@@ -8,6 +8,7 @@
 #include <semaphore.h>
 
 #include "interrupt.h"
+#include "shm.h"
 #include "slot.h"
 
 enum { SLOTS_MAX = 16, WORKERS = 8 };
@@ -57,10 +58,9 @@ static inline int setup(void **state)
 static inline int teardown(void **state)
 {
 	struct fixture *f = *state;
-	char name[64];
+	struct vm_err err = {0};
 
-	snprintf(name, sizeof(name), "/vmctl-%s-test", f->root_id);
-	sem_unlink(name);
+	assert_int_equal(vm_shm_remove(f->root_id, &err), 0);
 	test_dir_close(&f->dir);
 	munmap(f->shared, sizeof(*f->shared));
 	free(f);
