@@ -33,15 +33,10 @@ void vm_child_release(struct vm_child *child)
 static void unlock_children(struct vm_op *op, struct vm_child *children, size_t count)
 {
 	for (size_t i = 0; i < count; i++) {
-		char gate[VM_LOCK_NAME_SIZE];
-
 		struct vm_err ignored = {0}; /* what stays noted is swept once we are gone */
 
-		if (children[i].lock.fd < 0)
-			continue;
-		vm_lock_unlink_release(&children[i].lock, op->root->locks_fd, children[i].row.id,
-		                       vm_root_gate_name(children[i].row.id, gate));
-		vm_store_forget_lock(op->root->store, children[i].row.id, &ignored);
+		if (children[i].lock.fd >= 0)
+			vm_held_unlink_locks(op, children[i].row.id, &children[i].lock, &ignored);
 	}
 }
 
@@ -86,9 +81,6 @@ int vm_child_reserve(struct vm_op *op, struct vm_child *children, size_t count, 
 
 	if (!rows)
 		return -1;
-	/* What dead makers left is in nobody's way, but it may run: it goes before something new
-	 * comes. */
-	vm_sweep_makers(op);
 	rc = lock_children(op, children, rows, count, err);
 	for (int i = 0; rc == 0 && i < TAKEOVER_TRIES; i++) {
 		size_t conflict = 0;

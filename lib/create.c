@@ -11,6 +11,7 @@
 #include "child.h"
 #include "fault.h"
 #include "fs.h"
+#include "sweep.h"
 #include "util.h"
 
 /* The files a spec names, opened before anything is changed: what is checked is what gets copied.
@@ -162,6 +163,7 @@ static int fill_row(const struct vm_spec *spec, const struct vm_driver *driver,
 static int make(struct vm_op *op, const struct vm_spec *spec, const struct vm_driver *driver,
                 const struct sources *sources, struct vm_child *child, struct vm_err *err)
 {
+	vm_sweep_makers(op); /* before something new comes, what the dead have left goes */
 	if (fill_row(spec, driver, &child->row, err) < 0 ||
 	    vm_op_check_disk(op, sources->bytes, err) < 0 ||
 	    vm_child_reserve(op, child, 1, spec->vsock, err) < 0 ||

@@ -8,10 +8,8 @@
 #include "fs.h"
 #include "interrupt.h"
 #include "manifest.h"
+#include "memory.h"
 #include "util.h"
-
-/* Where a running source's state is kept in the first child until every child has its own. */
-#define SOURCE_STATE "vmstate.source"
 
 static int copy_private(struct vm_fork *fork, int from_fd, int to_fd, const char *file,
                         struct vm_err *err)
@@ -97,8 +95,11 @@ static int make_durable(struct vm_fork *fork, struct vm_child *child, struct vm_
 
 int vm_fork_prepare_frozen(struct vm_fork *fork, struct vm_err *err)
 {
+	VM_AUTO(vm_lock_release) struct vm_lock memory = VM_LOCK_INIT;
 	int from_fd = fork->source.dir_fd;
 
+	if (vm_fork_with_memory(fork) && vm_memory_use(fork->op, &fork->source, &memory, err) < 0)
+		return -1;
 	for (size_t i = 0; i < fork->count; i++) {
 		struct vm_child *child = &fork->children[i];
 
@@ -125,7 +126,7 @@ static int capture(struct vm_fork *fork, struct vm_machine *source, struct vm_er
 
 	/* The VMM writes them; its cwd is the source's directory, beside the child's. */
 	snprintf(memory, sizeof(memory), "../%s/" VM_FILE_MEMORY, first->row.id);
-	snprintf(state, sizeof(state), "../%s/" SOURCE_STATE, first->row.id);
+	snprintf(state, sizeof(state), "../%s/" VM_FILE_SOURCE_STATE, first->row.id);
 	if (vm_fork_with_memory(fork) && vm_driver_save(source, memory, state, err) < 0)
 		return -1;
 	began = vm_monotonic_us();
@@ -226,9 +227,9 @@ int vm_fork_prepare_running(struct vm_fork *fork, struct vm_err *err)
 		struct vm_child *child = &fork->children[i];
 
 		if ((vm_fork_with_memory(fork) &&
-		     move_state(fork, child, first_fd, SOURCE_STATE, err) < 0) ||
+		     move_state(fork, child, first_fd, VM_FILE_SOURCE_STATE, err) < 0) ||
 		    make_durable(fork, child, err) < 0)
 			return -1;
 	}
-	return vm_fs_unlink(first_fd, SOURCE_STATE, err);
+	return vm_fs_unlink(first_fd, VM_FILE_SOURCE_STATE, err);
 }

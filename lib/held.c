@@ -41,6 +41,17 @@ int vm_held_lock(struct vm_op *op, const struct vm_instance *row, const struct v
 	return vm_lock_take(&request, ret_lock, err);
 }
 
+int vm_held_unlink_locks(struct vm_op *op, const char *id, struct vm_lock *lock, struct vm_err *err)
+{
+	char name[VM_LOCK_NAME_SIZE];
+	struct vm_err ignored = {0}; /* what stays is swept by its note, which then stays too */
+
+	if (vm_fs_unlink(op->root->locks_fd, vm_root_memory_lock_name(id, name), &ignored) < 0)
+		vm_err_clear(&ignored);
+	vm_lock_unlink_release(lock, op->root->locks_fd, id, vm_root_gate_name(id, name));
+	return vm_store_forget_lock(op->root->store, id, err);
+}
+
 /*
  * No lock file. Mostly the instance has just been removed; but a power loss or a copied data root
  * may have lost the file of one that is still there: it is made again, noted first, so that a
@@ -77,7 +88,7 @@ static int load_spec(struct vm_held *held, struct vm_err *err)
 	return rc < 0 ? vm_err_wrap(err, "%s", held->row.name) : 0;
 }
 
-static int open_instance(struct vm_op *op, struct vm_held *held, struct vm_err *err)
+int vm_held_open(const struct vm_op *op, struct vm_held *held, struct vm_err *err)
 {
 	if (vm_driver_find(held->row.hypervisor, &held->driver, err) < 0 ||
 	    load_spec(held, err) < 0)
@@ -113,7 +124,7 @@ int vm_held_settle(struct vm_op *op, const struct vm_instance *found, const stru
 		vm_err_clear(err); /* removed while we waited for its lock */
 		return 1;
 	}
-	if (open_instance(op, held, err) < 0) {
+	if (vm_held_open(op, held, err) < 0) {
 		/* Also of a removal that was killed after it had taken the directory away. */
 		if (!op->tolerate_damage && strcmp(held->row.intent.verb, "rm") != 0)
 			return -1;
@@ -138,7 +149,9 @@ int vm_held_settle(struct vm_op *op, const struct vm_instance *found, const stru
 int vm_held_take(struct vm_op *op, const char *selector, enum vm_lock_mode mode,
                  struct vm_held *ret_held, struct vm_err *err)
 {
-	vm_sweep_lock_files(op);
+	/* What dead makers have left is in nobody's way, but it may run, and it is nobody else's.
+	 */
+	vm_sweep_makers(op);
 	for (int i = 0; i < TRIES; i++) {
 		const struct vm_lock_how how = {
 		        .rank = VM_RANK_SOURCE, .mode = mode, .deadline_ms = vm_op_deadline(op)};
@@ -204,6 +217,20 @@ int vm_held_intend(struct vm_op *op, struct vm_held *held, const char *detail, b
 		rc = vm_store_intend(op->root->store, held->row.id, op->verb, detail, &limits, err);
 	}
 	return rc < 0 ? vm_err_wrap(err, "%s", held->row.name) : 0;
+}
+
+const char *const vm_held_temporaries[] = {
+        VM_FILE_MANIFEST ".tmp", VM_FILE_STATE ".tmp", VM_FILE_MEMORY ".new",
+        VM_FILE_STATE ".new",    VM_FILE_SOURCE_STATE, NULL,
+};
+
+int vm_held_drop_temporaries(int dir_fd, struct vm_err *err)
+{
+	for (size_t i = 0; vm_held_temporaries[i]; i++) {
+		if (vm_fs_unlink(dir_fd, vm_held_temporaries[i], err) < 0)
+			return -1;
+	}
+	return 0;
 }
 
 int vm_held_drop_saved(struct vm_held *held, struct vm_err *err)

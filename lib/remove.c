@@ -20,7 +20,7 @@ int vm_remove(struct vm_op *op, const char *id, struct vm_lock *lock, const stru
               struct vm_err *err)
 {
 	const struct vm_root *root = op->root;
-	char alive[VM_LOCK_NAME_SIZE], gate[VM_LOCK_NAME_SIZE];
+	char alive[VM_LOCK_NAME_SIZE];
 
 	/* The row goes after the files: until then a kill leaves something that names what to
 	 * finish. */
@@ -28,6 +28,5 @@ int vm_remove(struct vm_op *op, const char *id, struct vm_lock *lock, const stru
 	    vm_fs_unlink(root->run_fd, vm_root_alive_name(id, alive), err) < 0 ||
 	    vm_store_delete(root->store, id, event, err) < 0)
 		return -1;
-	vm_lock_unlink_release(lock, root->locks_fd, id, vm_root_gate_name(id, gate));
-	return vm_store_forget_lock(root->store, id, err);
+	return vm_held_unlink_locks(op, id, lock, err);
 }

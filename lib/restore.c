@@ -4,6 +4,7 @@
 #include "held.h"
 #include "interrupt.h"
 #include "manifest.h"
+#include "memory.h"
 #include "slot.h"
 
 /*
@@ -49,15 +50,18 @@ static int load_and_run(struct vm_op *op, struct vm_held *held, struct vm_machin
                         struct vm_err *err)
 {
 	VM_AUTO(vm_slot_release) struct vm_slot slot = VM_SLOT_INIT;
+	VM_AUTO(vm_lock_release) struct vm_lock memory = VM_LOCK_INIT;
 	struct vm_slot_pool pool = vm_op_slots(op, held->driver);
 	int rc;
 
-	if (vm_slot_acquire(&pool, vm_op_deadline(op), &slot, &op->waited_us, err) < 0 ||
+	if (vm_memory_use(op, held, &memory, err) < 0 ||
+	    vm_slot_acquire(&pool, vm_op_deadline(op), &slot, &op->waited_us, err) < 0 ||
 	    vm_driver_load(machine, false, err) < 0) {
 		vm_held_abandon(op, held);
 		return -1;
 	}
 	vm_slot_release(&slot); /* loaded: others need not wait for what follows */
+	vm_lock_release(&memory);
 	/* The last moment at which the user may still say no. */
 	if (vm_interrupt_check(err) < 0) {
 		struct vm_err ignored = {0};

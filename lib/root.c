@@ -27,6 +27,12 @@ char *vm_root_gate_name(const char *id, char *buf)
 	return buf;
 }
 
+char *vm_root_memory_lock_name(const char *id, char *buf)
+{
+	snprintf(buf, VM_LOCK_NAME_SIZE, "%s.memory", id);
+	return buf;
+}
+
 static char *absolute(const char *path, struct vm_err *err)
 {
 	VM_AUTO_FREE char *cwd = NULL;

@@ -166,8 +166,6 @@ static int undo_spawn(struct vm_op *op, struct vm_held *held, struct vm_err *err
  */
 static int settle_standby(struct vm_op *op, struct vm_held *held, int alive, struct vm_err *err)
 {
-	int rc;
-
 	if (vm_fs_exists(held->dir_fd, VM_FILE_MANIFEST)) {
 		/* Its maker may have been killed between the rename and the sync. */
 		if (vm_vmm_reap(op->root, held->row.id, err) < 0 ||
@@ -176,12 +174,8 @@ static int settle_standby(struct vm_op *op, struct vm_held *held, int alive, str
 			return -1;
 		return settled(op, held, VM_STATE_STANDBY, 0, NULL, err);
 	}
-	rc = alive ? follow_guest(op, held, strcmp(held->row.intent.detail, "running") == 0, err)
-	           : bury(op, held, err);
-	/* Last: until it has answered, the VMM may still be about to make them. */
-	if (rc < 0 || vm_fs_unlink(held->dir_fd, VM_FILE_MEMORY ".new", err) < 0)
-		return -1;
-	return vm_fs_unlink(held->dir_fd, VM_FILE_STATE ".new", err);
+	return alive ? follow_guest(op, held, strcmp(held->row.intent.detail, "running") == 0, err)
+	             : bury(op, held, err);
 }
 
 /*
@@ -268,10 +262,15 @@ int vm_settle(struct vm_op *op, struct vm_held *held, bool *ret_gone, struct vm_
 		rc = 0;
 	else if (held->row.intent.verb[0])
 		rc = settle_intent(op, held, alive, err);
-	else if (has_vmm(held->row.state))
-		rc = bury(op, held, err);
+	else if (has_vmm(held->row
+	                         .state)) /* alive: doctor has seen that its guest does otherwise */
+		rc = alive ? follow_guest(op, held, false, err) : bury(op, held, err);
 	else
 		rc = undo_spawn(op, held, err);
+	/* Last: until it has answered, a VMM may still be about to make them. */
+	if (rc == 0 && held->dir_fd >= 0 && held->row.intent.verb[0] &&
+	    strcmp(held->row.intent.verb, "rm") != 0)
+		rc = vm_held_drop_temporaries(held->dir_fd, err);
 	vm_interrupt_resume();
 	*ret_gone = strcmp(held->row.intent.verb, "rm") == 0;
 	if (rc < 0 && op->tolerate_damage && !*ret_gone) {

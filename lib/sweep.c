@@ -118,17 +118,16 @@ static size_t sweep(struct vm_op *op, enum vm_list which,
 void vm_sweep_lock_file(struct vm_op *op, const char *id, struct vm_lock *lock)
 {
 	struct vm_instance row = {0};
-	char gate[VM_LOCK_NAME_SIZE];
-	struct vm_err err = {0};
+	struct vm_err err = {0}, ignored = {0};
 
-	if (vm_store_get(op->root->store, id, &row, &err) == 0)
-		vm_lock_release(lock); /* it belongs to somebody, and stays */
-	else if (err.code == VM_ERR_NOT_FOUND)
-		vm_lock_unlink_release(lock, op->root->locks_fd, id, vm_root_gate_name(id, gate));
+	if (vm_store_get(op->root->store, id, &row, &err) < 0 && err.code == VM_ERR_NOT_FOUND) {
+		vm_held_unlink_locks(op, id, lock, &ignored);
+		return;
+	}
 	vm_instance_free(&row);
-	vm_err_clear(&err);
-	vm_lock_release(lock);
-	vm_store_forget_lock(op->root->store, id, &err);
+	vm_lock_release(lock); /* it belongs to somebody, and stays */
+	if (err.code == VM_OK)
+		vm_store_forget_lock(op->root->store, id, &ignored);
 }
 
 void vm_sweep_lock_files(struct vm_op *op)

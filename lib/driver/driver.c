@@ -139,6 +139,15 @@ int vm_driver_ask_shutdown(struct vm_machine *machine, struct vm_err *err)
 	return end_call(machine, VM_FAULT_DRIVER_SHUTDOWN_DONE, rc, err);
 }
 
+int vm_driver_prepare_memory(struct vm_machine *machine, struct vm_err *err)
+{
+	int rc = begin_call(machine, VM_FAULT_DRIVER_MEMORY, err);
+
+	if (rc == 0)
+		rc = machine->driver->prepare_memory(machine, err);
+	return end_call(machine, VM_FAULT_DRIVER_MEMORY_DONE, rc, err);
+}
+
 int vm_driver_clean(const struct vm_driver *driver, int dir_fd, struct vm_err *err)
 {
 	for (size_t i = 0; driver->leftovers[i]; i++) {

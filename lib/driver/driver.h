@@ -24,6 +24,8 @@
 #define VM_FILE_INITRD "initrd"
 #define VM_FILE_MEMORY "memory" /* published memory: immutable, shared by hard links */
 #define VM_FILE_STATE "vmstate" /* published state file: immutable */
+/* A running source's state, kept in its first fork until every fork has its own. */
+#define VM_FILE_SOURCE_STATE "vmstate.source"
 #define VM_FILE_API_SOCKET "vmm.sock"
 #define VM_FILE_VSOCK "vsock.sock"
 /* "disk-<id>.img" */
@@ -103,6 +105,15 @@ struct vm_driver {
 	int (*check_version)(const char *version, const char *now, struct vm_err *err);
 	int (*move_state)(const struct vm_state_move *move, struct vm_err *err);
 	/*
+	 * Whether VM_FILE_MEMORY can be linked and loaded as it is: 1, 0, -1. NULL: it always can.
+	 */
+	int (*memory_ready)(const struct vm_machine *machine, struct vm_err *err);
+	/*
+	 * Makes it so. The caller holds the memory lock exclusively; published by rename, so that a
+	 * kill leaves it as it was or ready.
+	 */
+	int (*prepare_memory)(struct vm_machine *machine, struct vm_err *err);
+	/*
 	 * Whether the VMM, now dead, ended because the guest shut down (by its log). If not, and
 	 * the log tells why, *ret_why says it (a constant); else it is left alone.
 	 */
@@ -125,6 +136,7 @@ int vm_driver_save(struct vm_machine *machine, const char *memory, const char *s
                    struct vm_err *err);
 int vm_driver_query(struct vm_machine *machine, enum vm_guest_state *ret, struct vm_err *err);
 int vm_driver_ask_shutdown(struct vm_machine *machine, struct vm_err *err);
+int vm_driver_prepare_memory(struct vm_machine *machine, struct vm_err *err);
 /* Removes what a dead VMM left behind. */
 int vm_driver_clean(const struct vm_driver *driver, int dir_fd, struct vm_err *err);
 
