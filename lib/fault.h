@@ -57,7 +57,8 @@
 	X(SLOT_RECORD, "slot.record", false, "a settlement of the slots writes its record")        \
 	X(SLOT_TAKE, "slot.take", false, "a slot's file is taken, with a token in hand or none")   \
 	X(SLOT_RELEASE, "slot.release", false, "a slot is given back: its file, then its token")   \
-	X(SHM_NOTE, "shm.note", false, "whose the semaphore is, is noted in /dev/shm")
+	X(SHM_NOTE, "shm.note", false, "whose the semaphore is, is noted in /dev/shm")             \
+	X(SHM_REMOVE, "shm.remove", false, "a file of a deleted data root in /dev/shm is unlinked")
 
 enum vm_fault_point {
 #define VM_FAULT_POINT(constant, name, may_fail, what)                                             \

@@ -187,6 +187,14 @@ int vm_shm_dead_roots(const char *own_id, char (**ret)[VM_ID_LEN + 1], size_t *r
 	return 0;
 }
 
+static int remove_file(int shm_fd, const char *file, struct vm_err *err)
+{
+	if (vm_fault(VM_FAULT_SHM_REMOVE) || (unlinkat(shm_fd, file, 0) < 0 && errno != ENOENT) ||
+	    vm_fault(VM_FAULT_SHM_REMOVE_DONE))
+		return vm_fs_fail(shm_fd, file, "removing", err);
+	return 0;
+}
+
 static int remove_semaphore(void *ctx, int shm_fd, const char *file, const char *id,
                             struct vm_err *err)
 {
@@ -194,7 +202,7 @@ static int remove_semaphore(void *ctx, int shm_fd, const char *file, const char 
 
 	if (strcmp(id, root_id) != 0 || strncmp(file, "sem.", 4) != 0)
 		return 0;
-	return vm_fs_unlink(shm_fd, file, err);
+	return remove_file(shm_fd, file, err);
 }
 
 int vm_shm_remove(const char *root_id, struct vm_err *err)
@@ -207,5 +215,5 @@ int vm_shm_remove(const char *root_id, struct vm_err *err)
 	snprintf(id, sizeof(id), "%s", root_id);
 	if (walk(remove_semaphore, id, err) < 0)
 		return -1;
-	return vm_fs_unlink(shm_fd, note_name(root_id, name), err);
+	return remove_file(shm_fd, note_name(root_id, name), err);
 }
