@@ -35,7 +35,7 @@ static void unlock_children(struct vm_op *op, struct vm_child *children, size_t 
 	for (size_t i = 0; i < count; i++) {
 		struct vm_err ignored = {0}; /* what stays noted is swept once we are gone */
 
-		if (children[i].lock.fd >= 0)
+		if (vm_id_valid(children[i].row.id))
 			vm_held_unlink_locks(op, children[i].row.id, &children[i].lock, &ignored);
 	}
 }

@@ -82,11 +82,9 @@ int vm_repair_row(struct vm_op *op, const struct vm_instance *row, enum vm_ailme
 {
 	if (ailment == VM_AILMENT_NO_DIRECTORY)
 		return fail_lost(op, row, err);
-	if (ailment != VM_AILMENT_HALF_MADE)
-		return settle_row(op, row, ailment, err);
-	if (vm_sweep_name(op, row->name))
-		return 0;
-	return vm_err_set(err, VM_ERR_BUSY, "its maker's lock is held");
+	if (ailment == VM_AILMENT_HALF_MADE)
+		return vm_sweep_maker(op, row, err) < 0 ? -1 : 0;
+	return settle_row(op, row, ailment, err);
 }
 
 /* To lost/, under the same name; never over something that is there already. */

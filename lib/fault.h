@@ -29,6 +29,7 @@
 	X(LOCK_CREATE, "lock.create", false, "a lock file or gate is opened, and made if missing") \
 	X(LOCK_TAKE, "lock.take", false, "a lock is taken")                                        \
 	X(LOCK_GATE, "lock.gate", false, "the gate of an instance that is no more is unlinked")    \
+	X(LOCK_MEMORY, "lock.memory", false, "the memory lock of such an instance is unlinked")    \
 	X(LOCK_UNLINK, "lock.unlink", false, "the lock file of such an instance is unlinked")      \
 	X(FS_MKDIR, "fs.mkdir", false, "a directory is made")                                      \
 	X(FS_CREATE, "fs.create", false, "a file is created")                                      \

@@ -145,8 +145,11 @@ static int let_go_on(struct vm_fork *fork, struct vm_machine *source, int rc, st
 	resumed = vm_driver_resume(source, &second);
 	vm_interrupt_resume();
 	if (resumed == 0) {
-		vm_store_forget_intent(fork->op->root->store, fork->source.row.id, true, NULL,
-		                       &ignored);
+		/* If it stays, the next comer asks the guest and finds it running. */
+		if (vm_store_forget_intent(fork->op->root->store, fork->source.row.id, true, NULL,
+		                           &ignored) < 0)
+			vm_op_warn(fork->op, "%s goes on, but: %s", fork->source.row.name,
+			           ignored.message);
 		return rc;
 	}
 	if (rc == 0)

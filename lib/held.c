@@ -3,7 +3,9 @@
 
 #include <jansson.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "fault.h"
 #include "fs.h"
 #include "manifest.h"
 #include "settle.h"
@@ -43,12 +45,20 @@ int vm_held_lock(struct vm_op *op, const struct vm_instance *row, const struct v
 
 int vm_held_unlink_locks(struct vm_op *op, const char *id, struct vm_lock *lock, struct vm_err *err)
 {
-	char name[VM_LOCK_NAME_SIZE];
-	struct vm_err ignored = {0}; /* what stays is swept by its note, which then stays too */
+	int locks_fd = op->root->locks_fd;
+	char memory[VM_LOCK_NAME_SIZE], gate[VM_LOCK_NAME_SIZE];
 
-	if (vm_fs_unlink(op->root->locks_fd, vm_root_memory_lock_name(id, name), &ignored) < 0)
-		vm_err_clear(&ignored);
-	vm_lock_unlink_release(lock, op->root->locks_fd, id, vm_root_gate_name(id, name));
+	vm_root_memory_lock_name(id, memory);
+	vm_root_gate_name(id, gate);
+	if (lock->fd >= 0) {
+		if (!vm_fault(VM_FAULT_LOCK_MEMORY) && unlinkat(locks_fd, memory, 0) == 0)
+			vm_fault(VM_FAULT_LOCK_MEMORY_DONE);
+		vm_lock_unlink_release(lock, locks_fd, id, gate);
+	}
+	/* What could not be unlinked is swept by its note, once we are gone. */
+	if (vm_fs_exists(locks_fd, id) || vm_fs_exists(locks_fd, gate) ||
+	    vm_fs_exists(locks_fd, memory))
+		return 0;
 	return vm_store_forget_lock(op->root->store, id, err);
 }
 

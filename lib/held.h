@@ -34,7 +34,8 @@ int vm_held_lock(struct vm_op *op, const struct vm_instance *row, const struct v
                  struct vm_lock *ret_lock, struct vm_err *err);
 /*
  * The end of an instance, or of one that never was: its lock files are unlinked, the held lock
- * last, and their note forgotten. The lock is held exclusively.
+ * last, and their note forgotten if nothing is left. The lock is held exclusively, or was not had:
+ * then nothing is unlinked.
  */
 int vm_held_unlink_locks(struct vm_op *op, const char *id, struct vm_lock *lock,
                          struct vm_err *err);

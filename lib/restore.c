@@ -7,6 +7,17 @@
 #include "memory.h"
 #include "slot.h"
 
+/* The guest has not run, and its manifest is still there: it is in standby again. */
+static void go_back(struct vm_op *op, struct vm_held *held, struct vm_machine *machine)
+{
+	const struct vm_outcome standby = {.state = VM_STATE_STANDBY, .durable = true};
+	struct vm_err ignored = {0}; /* then the next comer carries the restore through */
+
+	if (vm_vmm_kill(&machine->vmm, &ignored) == 0 &&
+	    vm_driver_clean(held->driver, held->dir_fd, &ignored) == 0)
+		vm_held_commit(op, held, &standby, &ignored);
+}
+
 /*
  * The guest is loaded but has not run. From the commit on the standby is spent: once the guest runs
  * its disks move on, and the old memory must never be loaded over them again. So first the row says
@@ -30,14 +41,18 @@ static int retire_and_run(struct vm_op *op, struct vm_held *held, struct vm_mach
 		vm_held_abandon(op, held);
 		return -1;
 	}
-	if (vm_fs_unlink(held->dir_fd, VM_FILE_MANIFEST, err) == 0 &&
-	    vm_driver_resume(machine, err) == 0) {
+	if (vm_fs_unlink(held->dir_fd, VM_FILE_MANIFEST, err) < 0) {
+		go_back(op, held, machine);
+		return -1;
+	}
+	if (vm_driver_resume(machine, err) == 0) {
 		struct vm_event event = vm_op_event(op, &held->row, VM_OK);
 
 		event.relocation = held->row.relocation;
 		return vm_store_forget_intent(op->root->store, held->row.id, true, &event, err);
 	}
-	/* Past the point of no return: what is left is failed, and says why. */
+	/* The guest may have run before it was called a failure: what is left is failed, and why.
+	 */
 	vm_vmm_kill(&machine->vmm, &second);
 	vm_err_clear(&second);
 	const struct vm_outcome failed = {.state = VM_STATE_FAILED, .failure = err->message};

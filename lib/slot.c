@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "fault.h"
+#include "fs.h"
 #include "interrupt.h"
 #include "shm.h"
 #include "util.h"
@@ -140,7 +141,7 @@ static int write_record(int fd, unsigned count, unsigned limit, struct vm_err *e
 		return vm_fault(VM_FAULT_SLOT_RECORD_DONE) ? -1 : 0;
 	if (written >= 0)
 		errno = ENOSPC;
-	return vm_err_sys(err, "writing the list of restore slots");
+	return vm_fs_fail(fd, NULL, "writing", err);
 }
 
 /* --- taking a file
@@ -164,7 +165,7 @@ static int try_file(const struct scan *scan, unsigned index, struct vm_slot *ret
 
 	slot_name(scan->pool, index, name);
 	if (vm_fault(VM_FAULT_SLOT_TAKE))
-		return vm_err_sys(err, "opening run/%s", name);
+		return vm_fs_fail(scan->pool->run_fd, name, "opening", err);
 	result = vm_lock_try(&request, &lock, err);
 	if (result == 1)
 		vm_fault(VM_FAULT_SLOT_TAKE_DONE);

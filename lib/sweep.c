@@ -37,13 +37,10 @@ static int drop_dead(struct vm_op *op, const char *id, struct vm_lock *lock, str
 	return rc;
 }
 
-/* 1 when the row is gone, by us or by itself; 0 when its maker is alive or it has been published.
- */
-static int sweep_maker(struct vm_op *op, const struct vm_instance *row)
+int vm_sweep_maker(struct vm_op *op, const struct vm_instance *row, struct vm_err *err)
 {
 	struct vm_lock lock = VM_LOCK_INIT;
 	struct vm_lock_how how = at_once;
-	struct vm_err err = {0};
 	int rc;
 
 	/*
@@ -54,12 +51,22 @@ static int sweep_maker(struct vm_op *op, const struct vm_instance *row)
 		how.deadline_ms = vm_monotonic_ms() + ORPHAN_WAIT_MS;
 	how.create =
 	        true; /* its lock file was there before the row: if it got lost, it is made again */
-	rc = vm_held_lock(op, row, &how, &lock, &err);
+	rc = vm_held_lock(op, row, &how, &lock, err);
 	if (rc == 0)
-		rc = drop_dead(op, row->id, &lock, &err);
+		rc = drop_dead(op, row->id, &lock, err);
 	if (lock.fd >= 0)
 		vm_sweep_lock_file(op, row->id, &lock);
-	return rc > 0 || (rc < 0 && err.code == VM_ERR_NOT_FOUND);
+	if (rc >= 0 || err->code != VM_ERR_NOT_FOUND)
+		return rc;
+	vm_err_clear(err); /* somebody else has swept it */
+	return 1;
+}
+
+static int sweep_maker(struct vm_op *op, const struct vm_instance *row)
+{
+	struct vm_err ignored = {0}; /* it is tried again by the next who comes */
+
+	return vm_sweep_maker(op, row, &ignored);
 }
 
 bool vm_sweep_name(struct vm_op *op, const char *name)
@@ -70,7 +77,7 @@ bool vm_sweep_name(struct vm_op *op, const char *name)
 
 	if (vm_store_get_named(op->root->store, name, &row, &err) < 0)
 		return err.code == VM_ERR_NOT_FOUND;
-	swept = row.state == VM_STATE_CREATING && sweep_maker(op, &row);
+	swept = row.state == VM_STATE_CREATING && sweep_maker(op, &row) > 0;
 	vm_instance_free(&row);
 	return swept;
 }

@@ -11,6 +11,11 @@
 
 /* Whether the name is free now because its maker was dead, or has become free by itself. */
 bool vm_sweep_name(struct vm_op *op, const char *name);
+/*
+ * The same for a `creating` row: 1 when it is gone, by us or by itself; 0 when it has been
+ * published; -1 (busy: its maker is alive).
+ */
+int vm_sweep_maker(struct vm_op *op, const struct vm_instance *row, struct vm_err *err);
 /* Unlinks lock files of makers that died before, and of removers that died after, the row was
  * there. */
 void vm_sweep_lock_files(struct vm_op *op);

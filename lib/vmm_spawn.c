@@ -25,7 +25,13 @@ enum { ALIVE_WAIT_MS = 2000, ALIVE_FD = 3 };
 struct spawn {
 	const char *const *argv;
 	int dir_fd, alive_fd, in_fd, out_fd, log_fd;
-	int report_fd; /* errno of a failed exec goes here; closed by a successful one */
+	int report_fd; /* a struct failure goes here; closed by a successful exec */
+};
+
+/* What the child could not do. */
+struct failure {
+	int number;   /* errno */
+	bool in_exec; /* the hypervisor cannot be executed; else the host is short of something */
 };
 
 static void close_spawn(struct spawn *spawn)
@@ -140,7 +146,7 @@ static void close_all_but(const struct spawn *spawn)
 static _Noreturn void become_vmm(const struct spawn *spawn)
 {
 	static char *const environment[] = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", NULL};
-	int e;
+	struct failure failure = {0};
 
 	close_all_but(spawn);
 	signal(SIGPIPE, SIG_DFL);
@@ -154,10 +160,12 @@ static _Noreturn void become_vmm(const struct spawn *spawn)
 	    dup2(spawn->in_fd, STDIN_FILENO) >= 0 && dup2(spawn->out_fd, STDOUT_FILENO) >= 0 &&
 	    dup2(spawn->log_fd, STDERR_FILENO) >= 0 &&
 	    syscall(SYS_close_range, ALIVE_FD, ~0U, CLOSE_RANGE_CLOEXEC) == 0 &&
-	    fcntl(spawn->alive_fd, F_SETFD, 0) == 0)
+	    fcntl(spawn->alive_fd, F_SETFD, 0) == 0) {
+		failure.in_exec = true;
 		execve(spawn->argv[0], (char *const *)spawn->argv, environment);
-	e = errno;
-	if (write(spawn->report_fd, &e, sizeof(e)) < 0)
+	}
+	failure.number = errno;
+	if (write(spawn->report_fd, &failure, sizeof(failure)) < 0)
 		_exit(126);
 	_exit(127);
 }
@@ -165,19 +173,18 @@ static _Noreturn void become_vmm(const struct spawn *spawn)
 /* Waits until the child has executed the hypervisor or reported why it could not. */
 static int await_exec(int report_fd, const char *path, struct vm_err *err)
 {
-	int e = 0;
+	struct failure failure = {0};
 	ssize_t n;
 
 	do {
-		n = read(report_fd, &e, sizeof(e));
+		n = read(report_fd, &failure, sizeof(failure));
 	} while (n < 0 && errno == EINTR);
 	if (n == 0)
 		return 0;
-	if (n == (ssize_t)sizeof(e))
-		errno = e;
+	if (n == (ssize_t)sizeof(failure))
+		errno = failure.number;
 	vm_err_sys(err, "executing %s", path);
-	/* A host that is short of something is no fault of the hypervisor's. */
-	if (err->code == VM_ERR_SYSTEM)
+	if (failure.in_exec && err->code == VM_ERR_SYSTEM)
 		err->code = VM_ERR_HYPERVISOR;
 	return -1;
 }
