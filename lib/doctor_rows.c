@@ -7,9 +7,13 @@
 #include "fs.h"
 #include "held.h"
 #include "manifest.h"
+#include "util.h"
 
-/* A VMM that does not answer for so long is called silent; verbs have more patience. */
-enum { PATIENCE_MS = 10000 };
+/*
+ * A VMM that does not answer for so long is called silent; verbs have more patience. One that is on
+ * its way out only needs a moment.
+ */
+enum { PATIENCE_MS = 10000, ENDING_WAIT_MS = 2000 };
 
 static bool wants_vmm(const struct vm_instance *row)
 {
@@ -32,13 +36,15 @@ static enum vm_ailment ask_guest(struct vm_op *op, struct vm_held *held)
 	enum vm_guest_state guest = VM_GUEST_NOT_STARTED;
 	enum vm_ailment ailment = VM_AILMENT_NONE;
 	struct vm_machine machine;
-	struct vm_err err = {0};
+	struct vm_err err = {0}, ignored = {0};
 
 	if (vm_held_attach(op, held, &machine, &err) < 0)
 		return VM_AILMENT_NONE; /* it has ended since we looked: found the next time */
 	op->root->config.api_timeout_ms = usual < PATIENCE_MS ? usual : PATIENCE_MS;
 	if (vm_driver_query(&machine, &guest, &err) < 0)
-		ailment = VM_AILMENT_SILENT;
+		ailment = vm_vmm_wait(&machine.vmm, vm_monotonic_ms() + ENDING_WAIT_MS, &ignored)
+		                  ? VM_AILMENT_SILENT
+		                  : VM_AILMENT_VMM_DIED;
 	else if (guest == VM_GUEST_PAUSED && held->row.state == VM_STATE_RUNNING)
 		ailment = VM_AILMENT_PAUSED;
 	else if (guest == VM_GUEST_RUNNING && held->row.state == VM_STATE_PAUSED)

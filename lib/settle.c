@@ -36,16 +36,24 @@ static int settled(struct vm_op *op, struct vm_held *held, enum vm_state state, 
 	const struct vm_outcome outcome = {
 	        .state = state, .pid = pid, .failure = failure, .verb = "repair", .durable = true};
 
+	/* While the intent is there: killed after its end, nobody would look for them. */
+	if (vm_held_drop_temporaries(held->dir_fd, err) < 0)
+		return -1;
 	return vm_held_commit(op, held, &outcome, err);
 }
 
-/* The state is what it was: only the intent goes. */
+/*
+ * The state is what it was: only the intent goes. As with settled(), the VMM has answered or is
+ * dead: one that does neither may still be about to make temporary files.
+ */
 static int keep(struct vm_op *op, struct vm_held *held, struct vm_err *err)
 {
 	struct vm_event event = vm_op_event(op, &held->row, VM_OK);
 
 	event.verb = "repair";
 	event.message = held->row.intent.verb;
+	if (vm_held_drop_temporaries(held->dir_fd, err) < 0)
+		return -1;
 	return vm_store_forget_intent(op->root->store, held->row.id, has_vmm(held->row.state),
 	                              &event, err);
 }
@@ -102,10 +110,14 @@ static bool is_ending(struct vm_op *op, struct vm_held *held, struct vm_machine 
 	return wanted && vm_vmm_kill(&machine->vmm, &ignored) == 0;
 }
 
-/* stop --force and rm --force: whatever the guest was about to do. */
+/*
+ * stop --force and rm --force: whatever the guest was about to do. Our intent replaces the killed
+ * verb's: if we are killed in turn, a VMM that we have ended must not pass for one that died.
+ */
 static int end_by_force(struct vm_op *op, struct vm_held *held, struct vm_err *err)
 {
-	if (vm_vmm_reap(op->root, held->row.id, err) < 0 ||
+	if (vm_held_intend(op, held, vm_state_name(held->row.state), false, err) < 0 ||
+	    vm_vmm_reap(op->root, held->row.id, err) < 0 ||
 	    vm_driver_clean(held->driver, held->dir_fd, err) < 0 ||
 	    vm_held_drop_saved(held, err) < 0)
 		return -1;
@@ -215,9 +227,14 @@ static int settle_intent(struct vm_op *op, struct vm_held *held, int alive, stru
 		return undo_spawn(op, held, err);
 	if (!alive)
 		return bury(op, held, err);
-	/* fork pauses its source only for an instant; pause, resume and stop: as the guest is now.
+	/*
+	 * fork pauses its source only for an instant. stop pauses nothing: a guest that should run
+	 * was left paused by the verb that a stop by force has found. pause, resume: as it is now.
 	 */
-	return follow_guest(op, held, strcmp(verb, "fork") == 0, err);
+	return follow_guest(op, held,
+	                    strcmp(verb, "fork") == 0 || (strcmp(verb, "stop") == 0 &&
+	                                                  held->row.state == VM_STATE_RUNNING),
+	                    err);
 }
 
 static int finish_removal(struct vm_op *op, struct vm_held *held, struct vm_err *err)
@@ -267,10 +284,6 @@ int vm_settle(struct vm_op *op, struct vm_held *held, bool *ret_gone, struct vm_
 		rc = alive ? follow_guest(op, held, false, err) : bury(op, held, err);
 	else
 		rc = undo_spawn(op, held, err);
-	/* Last: until it has answered, a VMM may still be about to make them. */
-	if (rc == 0 && held->dir_fd >= 0 && held->row.intent.verb[0] &&
-	    strcmp(held->row.intent.verb, "rm") != 0)
-		rc = vm_held_drop_temporaries(held->dir_fd, err);
 	vm_interrupt_resume();
 	*ret_gone = strcmp(held->row.intent.verb, "rm") == 0;
 	if (rc < 0 && op->tolerate_damage && !*ret_gone) {
