@@ -133,7 +133,7 @@ int vm_console_vmm(struct vm_root *root, const struct vm_instance *instance, str
 enum vm_finding_level { VM_FINDING_OK, VM_FINDING_WARNING, VM_FINDING_ERROR, VM_FINDING_LEFTOVER };
 struct vm_finding {
 	enum vm_finding_level level;
-	char check[32]; /* "kvm", "firecracker", "reflink", "shm", "limits", "leftovers", ... */
+	char check[32]; /* "kvm", "reflink", "shm", "limits", "leftovers", a driver's name, ... */
 	char message[512];
 	char hint[384];
 };
