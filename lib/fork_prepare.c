@@ -185,7 +185,7 @@ static int pause_and_capture(struct vm_fork *fork, struct vm_err *err)
 
 	if (vm_held_attach(fork->op, &fork->source, &source, err) < 0)
 		return -1;
-	if (vm_held_intend(fork->op, &fork->source, "running", false, err) < 0) {
+	if (vm_held_intend(fork->op, &fork->source, "running", VM_RUN_NONE, err) < 0) {
 		vm_vmm_close(&source.vmm);
 		return -1;
 	}

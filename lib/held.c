@@ -213,20 +213,26 @@ int vm_held_attach(const struct vm_op *op, const struct vm_held *held, struct vm
 	return 0;
 }
 
-int vm_held_intend(struct vm_op *op, struct vm_held *held, const char *detail, bool runs,
+int vm_held_intend(struct vm_op *op, struct vm_held *held, const char *detail, enum vm_run run,
                    struct vm_err *err)
 {
-	struct vm_limits limits = vm_op_limits(op);
+	struct vm_admission admission = {.limits = vm_op_limits(op), .boots = run == VM_RUN_BOOT};
+	int rc;
 
-	int rc = vm_store_intend(op->root->store, held->row.id, op->verb, detail,
-	                         runs ? &limits : NULL, err);
-
-	/* The dead do not run: whoever still counts as running and is not makes room. */
-	if (rc < 0 && err->code == VM_ERR_INSUFFICIENT_RESOURCES && vm_sweep_all(op) > 0) {
+	for (int i = 0;; i++) {
+		rc = vm_store_intend(op->root->store, held->row.id, op->verb, detail,
+		                     run == VM_RUN_NONE ? NULL : &admission, err);
+		/* The dead do not run: whoever still counts as running and is not makes room. */
+		if (rc == 0 || run == VM_RUN_NONE || i == TRIES ||
+		    !vm_sweep_refusal(op, err->code, NULL, admission.conflict.cid_holder))
+			break;
 		vm_err_clear(err);
-		rc = vm_store_intend(op->root->store, held->row.id, op->verb, detail, &limits, err);
 	}
-	return rc < 0 ? vm_err_wrap(err, "%s", held->row.name) : 0;
+	if (rc < 0)
+		return vm_err_wrap(err, "%s", held->row.name);
+	if (run != VM_RUN_NONE)
+		held->row.guest_cid = admission.guest_cid;
+	return 0;
 }
 
 const char *const vm_held_temporaries[] = {

@@ -64,8 +64,17 @@ struct vm_machine vm_held_machine(const struct vm_op *op, const struct vm_held *
 int vm_held_attach(const struct vm_op *op, const struct vm_held *held, struct vm_machine *ret,
                    struct vm_err *err);
 
-/* Writes the operation's intent; `runs`: it is about to run and must be admitted. */
-int vm_held_intend(struct vm_op *op, struct vm_held *held, const char *detail, bool runs,
+/* Whether the instance is about to run, and so must be admitted. */
+enum vm_run {
+	VM_RUN_NONE, /* it is not */
+	VM_RUN_BOOT, /* afresh: it may get another guest CID, so make its machine after this */
+	VM_RUN_LOAD, /* on from its saved state, which has its guest CID in it */
+};
+/*
+ * Writes the operation's intent. Errors: insufficient_resources (limits), already_exists (another
+ * runs with its guest CID), system.
+ */
+int vm_held_intend(struct vm_op *op, struct vm_held *held, const char *detail, enum vm_run run,
                    struct vm_err *err);
 
 /*

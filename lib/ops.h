@@ -139,7 +139,7 @@ enum vm_finding_level {
 };
 struct vm_finding {
 	enum vm_finding_level level;
-	char check[32]; /* "kvm", "firecracker", "reflink", "shm", "limits", "leftovers", ... */
+	char check[32]; /* "kvm", "reflink", "shm", "limits", "leftovers", a driver's name, ... */
 	char message[512];
 	char hint[384];
 };

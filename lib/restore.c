@@ -111,7 +111,7 @@ static int restore_steps(struct vm_op *op, struct vm_held *held, const void *arg
 	if (held->driver->probe(op->root, &binary, err) < 0 ||
 	    vm_manifest_check(held->dir_fd, &held->row, &held->spec, held->driver, &binary, err) <
 	            0 ||
-	    vm_held_intend(op, held, "load", true, err) < 0)
+	    vm_held_intend(op, held, "load", VM_RUN_LOAD, err) < 0)
 		return -1;
 	machine.binary = &binary;
 	rc = load_and_run(op, held, &machine, err);

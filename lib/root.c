@@ -154,7 +154,7 @@ static int open_store(struct vm_root *root, int64_t wait_ms, struct vm_err *err)
 	if (vm_fs_exists(root->fd, STORE_FILE)) {
 		if (vm_store_open(file, false, &root->store, err) == 0)
 			return 0;
-		if (err->code != VM_ERR_NEEDS_REPAIR)
+		if (err->code != VM_ERR_NEEDS_REPAIR && err->code != VM_ERR_NOT_FOUND)
 			return -1;
 		vm_err_clear(err);
 	}
@@ -166,19 +166,28 @@ static int open_store(struct vm_root *root, int64_t wait_ms, struct vm_err *err)
 	return take_store_lock(root, VM_LOCK_SHARED, wait_ms, err);
 }
 
-static int open_store_to_read(struct vm_root *root, struct vm_err *err)
+static int open_store_to_read(struct vm_root *root, int64_t wait_ms, struct vm_err *err)
 {
-	VM_AUTO_FREE char *file = NULL;
+	VM_AUTO_FREE char *file = vm_strf(err, "%s/" STORE_FILE, root->path);
+	int rc;
 
-	file = vm_strf(err, "%s/" STORE_FILE, root->path);
 	if (!file || vm_store_open(file, false, &root->store, err) == 0)
 		return file ? 0 : -1;
-	if (err->code != VM_ERR_NEEDS_REPAIR)
+	switch (err->code) {
+	case VM_ERR_NOT_FOUND:
+		/* Its first user is making the schema now, or was killed before: it is empty. */
+		vm_err_clear(err);
+		root->missing = true;
+		return vm_store_open_empty(&root->store, err);
+	case VM_ERR_NEEDS_REPAIR:
+		/* Of an older vmctl: what is in it can be read once it has been migrated. */
+		vm_err_clear(err);
+		rc = open_store(root, wait_ms, err);
+		vm_lock_release(&root->store_lock);
+		return rc;
+	default:
 		return -1;
-	/* Its first user is making the schema right now, or was killed before: there is nothing. */
-	vm_err_clear(err);
-	root->missing = true;
-	return vm_store_open_empty(&root->store, err);
+	}
 }
 
 int vm_root_open(const char *option, enum vm_root_mode mode, const int64_t *wait_ms,
@@ -197,7 +206,7 @@ int vm_root_open(const char *option, enum vm_root_mode mode, const int64_t *wait
 	if (rc == 0 && root.missing)
 		rc = vm_store_open_empty(&root.store, err);
 	else if (rc == 0)
-		rc = mode == VM_ROOT_READ ? open_store_to_read(&root, err)
+		rc = mode == VM_ROOT_READ ? open_store_to_read(&root, wait, err)
 		                          : open_store(&root, wait, err);
 	if (rc < 0) {
 		vm_root_close(&root);

@@ -103,7 +103,7 @@ static int standby_steps(struct vm_op *op, struct vm_held *held, const void *arg
 		return -1;
 	/* The state's version is that of the VMM that runs, not of the binary installed by now. */
 	snprintf(version, sizeof(version), "%s", held->row.hypervisor_version);
-	rc = vm_held_intend(op, held, vm_state_name(held->row.state), false, err);
+	rc = vm_held_intend(op, held, vm_state_name(held->row.state), VM_RUN_NONE, err);
 	if (rc == 0)
 		rc = save_and_end(op, held, &machine, version, err);
 	vm_vmm_close(&machine.vmm);

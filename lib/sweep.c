@@ -37,18 +37,25 @@ static int drop_dead(struct vm_op *op, const char *id, struct vm_lock *lock, str
 	return rc;
 }
 
-int vm_sweep_maker(struct vm_op *op, const struct vm_instance *row, struct vm_err *err)
+/*
+ * A verb that was killed while it spawned a VMM has left a child that holds the lock until it
+ * executes the hypervisor: an instant. The living hold it as long as they need.
+ */
+static struct vm_lock_how at_once_or_after_orphans(const struct vm_instance *row)
 {
-	struct vm_lock lock = VM_LOCK_INIT;
 	struct vm_lock_how how = at_once;
-	int rc;
 
-	/*
-	 * A maker that was killed while it spawned a VMM has left a child that holds the lock until
-	 * it executes the hypervisor: an instant. The living hold it as long as they need.
-	 */
 	if (row->intent.pid > 0 && kill(row->intent.pid, 0) < 0 && errno == ESRCH)
 		how.deadline_ms = vm_monotonic_ms() + ORPHAN_WAIT_MS;
+	return how;
+}
+
+int vm_sweep_maker(struct vm_op *op, const struct vm_instance *row, struct vm_err *err)
+{
+	struct vm_lock_how how = at_once_or_after_orphans(row);
+	struct vm_lock lock = VM_LOCK_INIT;
+	int rc;
+
 	how.create =
 	        true; /* its lock file was there before the row: if it got lost, it is made again */
 	rc = vm_held_lock(op, row, &how, &lock, err);
@@ -69,7 +76,8 @@ static int sweep_maker(struct vm_op *op, const struct vm_instance *row)
 	return vm_sweep_maker(op, row, &ignored);
 }
 
-bool vm_sweep_name(struct vm_op *op, const char *name)
+/* Whether the name is free now. */
+static bool sweep_name(struct vm_op *op, const char *name)
 {
 	struct vm_instance row = {0};
 	struct vm_err err = {0};
@@ -85,6 +93,7 @@ bool vm_sweep_name(struct vm_op *op, const char *name)
 /* An instance that counts against the limits though its VMM is dead, or was never committed. */
 static int sweep_dead(struct vm_op *op, const struct vm_instance *row)
 {
+	struct vm_lock_how how = at_once_or_after_orphans(row);
 	struct vm_held held = VM_HELD_INIT;
 	struct vm_err err = {0};
 	int changed = 0;
@@ -95,7 +104,7 @@ static int sweep_dead(struct vm_op *op, const struct vm_instance *row)
 	if ((row->intent.verb[0] && row->state != VM_STATE_RUNNING &&
 	     row->state != VM_STATE_PAUSED) ||
 	    vm_vmm_alive(op->root, row->id, &err) == 0) {
-		int rc = vm_held_settle(op, row, &at_once, &held, &err);
+		int rc = vm_held_settle(op, row, &how, &held, &err);
 
 		changed = rc == 1 || (rc == 0 && !held.row.occupies);
 	}
@@ -162,4 +171,36 @@ size_t vm_sweep_makers(struct vm_op *op)
 size_t vm_sweep_all(struct vm_op *op)
 {
 	return vm_sweep_makers(op) + sweep(op, VM_LIST_OCCUPYING, sweep_dead);
+}
+
+/* Whether the instance has its guest CID no longer: its verb or its VMM was dead, or it has gone.
+ */
+static bool sweep_cid_holder(struct vm_op *op, const char *id)
+{
+	struct vm_instance row = {0};
+	struct vm_err err = {0};
+	bool freed;
+
+	if (vm_store_get(op->root->store, id, &row, &err) < 0)
+		return err.code == VM_ERR_NOT_FOUND;
+	/* Between the refusal and this look it may have been stopped: then nothing is to be done.
+	 */
+	if (!row.occupies)
+		freed = true;
+	else if (row.state == VM_STATE_CREATING)
+		freed = sweep_maker(op, &row) > 0;
+	else
+		freed = sweep_dead(op, &row) > 0;
+	vm_instance_free(&row);
+	return freed;
+}
+
+bool vm_sweep_refusal(struct vm_op *op, enum vm_code refused, const char *name,
+                      const char *cid_holder)
+{
+	if (refused == VM_ERR_INSUFFICIENT_RESOURCES)
+		return vm_sweep_all(op) > 0;
+	if (refused != VM_ERR_ALREADY_EXISTS)
+		return false;
+	return cid_holder[0] ? sweep_cid_holder(op, cid_holder) : name && sweep_name(op, name);
 }

@@ -38,10 +38,11 @@ struct vm_driver_caps {
 	bool concurrent_fork_prepare; /* many forks may be prepared from one standby source at once
 	                               */
 	bool snapshot_keeps_running;  /* a snapshot leaves the VMM able to resume in place */
-	bool relative_paths;     /* saved states hold relative paths: usable in any directory */
-	bool state_rewrite;      /* absolute paths in a saved state can be rewritten */
-	bool cid_rewrite;        /* the guest CID in a saved state can be changed */
-	bool network_override;   /* taps can be given anew at load */
+	bool relative_paths;   /* saved states hold relative paths: usable in any directory */
+	bool state_rewrite;    /* absolute paths in a saved state can be rewritten */
+	bool cid_rewrite;      /* the guest CID in a saved state can be changed; if not, forks with
+	                          memory keep their source's, and only one of them can run */
+	bool network_override; /* taps can be given anew at load */
 	bool memory_shared_base; /* many VMMs map one memory file privately */
 	bool diff_snapshot;
 	bool graceful_shutdown;           /* the guest can be asked to shut down */
@@ -76,7 +77,7 @@ struct vm_state_move {
 	const char *from_name;
 	int to_fd; /* target directory; VM_FILE_STATE is published there */
 	const struct vm_spec *spec;
-	uint64_t from_cid, to_cid; /* 0: no vsock */
+	uint64_t from_cid, to_cid; /* 0: no vsock; the same unless caps.cid_rewrite */
 	bool durable;
 };
 
