@@ -132,6 +132,17 @@ static int take_store_lock(struct vm_root *root, enum vm_lock_mode lock_mode, in
 	return vm_lock_take(&request, &root->store_lock, err);
 }
 
+/* Makes or migrates the schema under the exclusive store lock, which nobody has afterwards. */
+static int migrate_store(struct vm_root *root, const char *file, int64_t wait_ms,
+                         struct vm_err *err)
+{
+	if (take_store_lock(root, VM_LOCK_EXCLUSIVE, wait_ms, err) < 0 ||
+	    vm_store_open(file, true, &root->store, err) < 0)
+		return -1;
+	vm_lock_release(&root->store_lock);
+	return 0;
+}
+
 /*
  * Opens the store for a changing verb. The common case needs only the shared lock; a missing or old
  * schema is made under the exclusive one. Between the two the lock is free for an instant: another
@@ -146,26 +157,32 @@ static int open_store(struct vm_root *root, int64_t wait_ms, struct vm_err *err)
 	if (vm_fs_exists(root->fd, STORE_FILE)) {
 		if (vm_store_open(file, false, &root->store, err) == 0)
 			return 0;
-		if (err->code != VM_ERR_NEEDS_REPAIR)
+		if (err->code != VM_ERR_NEEDS_REPAIR && err->code != VM_ERR_NOT_FOUND)
 			return -1;
 		vm_err_clear(err);
 	}
 	vm_lock_release(&root->store_lock);
-	if (take_store_lock(root, VM_LOCK_EXCLUSIVE, wait_ms, err) < 0 ||
-	    vm_store_open(file, true, &root->store, err) < 0)
+	if (migrate_store(root, file, wait_ms, err) < 0)
 		return -1;
-	vm_lock_release(&root->store_lock);
 	return take_store_lock(root, VM_LOCK_SHARED, wait_ms, err);
 }
 
-static int open_store_to_read(struct vm_root *root, struct vm_err *err)
+/*
+ * No lock, but once: a store that an older vmctl has left is brought up to date even by those who
+ * only read, for they cannot read it otherwise, and it is not empty.
+ */
+static int open_store_to_read(struct vm_root *root, int64_t wait_ms, struct vm_err *err)
 {
 	VM_AUTO_FREE char *file = NULL;
 
 	file = vm_strf(err, "%s/" STORE_FILE, root->path);
 	if (!file || vm_store_open(file, false, &root->store, err) == 0)
 		return file ? 0 : -1;
-	if (err->code != VM_ERR_NEEDS_REPAIR)
+	if (err->code == VM_ERR_NEEDS_REPAIR) {
+		vm_err_clear(err);
+		return migrate_store(root, file, wait_ms, err);
+	}
+	if (err->code != VM_ERR_NOT_FOUND)
 		return -1;
 	/* Its first user is making the schema right now, or was killed before: there is nothing. */
 	vm_err_clear(err);
@@ -189,7 +206,7 @@ int vm_root_open(const char *option, enum vm_root_mode mode, const int64_t *wait
 	if (rc == 0 && root.missing)
 		rc = vm_store_open_empty(&root.store, err);
 	else if (rc == 0)
-		rc = mode == VM_ROOT_READ ? open_store_to_read(&root, err)
+		rc = mode == VM_ROOT_READ ? open_store_to_read(&root, wait, err)
 		                          : open_store(&root, wait, err);
 	if (rc < 0) {
 		vm_root_close(&root);

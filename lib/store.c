@@ -108,6 +108,8 @@ static int check_version(struct vm_store *store, struct vm_err *err)
 
 	if (query_int(store, "PRAGMA user_version", &version, err) < 0)
 		return -1;
+	if (version == 0)
+		return vm_err_set(err, VM_ERR_NOT_FOUND, "the store has no schema yet");
 	if (version < SCHEMA_VERSION)
 		return vm_err_set(err, VM_ERR_NEEDS_REPAIR,
 		                  "the store has schema %d, this vmctl needs %d", (int)version,

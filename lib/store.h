@@ -84,8 +84,8 @@ struct vm_store;
 
 /*
  * Opens ROOT/vmctl.db. With `create` a missing or older schema is made or migrated: the caller then
- * holds the store lock exclusively. Without, an older schema gives needs_repair, a newer
- * incompatible.
+ * holds the store lock exclusively. Without, no schema at all gives not_found (somebody is making
+ * it, or was killed before), an older one needs_repair, a newer one incompatible.
  */
 int vm_store_open(const char *path, bool create, struct vm_store **ret_store, struct vm_err *err);
 /* An empty store in memory, for reading verbs where there is no data root yet. */

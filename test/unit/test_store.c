@@ -41,7 +41,7 @@ static void another_schema_is_refused_and_left_alone(void **state)
 	assert_fails(f, vm_store_open(f->path, true, &f->store, &f->err), VM_ERR_INCOMPATIBLE);
 	assert_int_equal(sql(f, "PRAGMA user_version"), 99);
 	sql(f, "PRAGMA user_version = 0");
-	assert_fails(f, vm_store_open(f->path, false, &f->store, &f->err), VM_ERR_NEEDS_REPAIR);
+	assert_fails(f, vm_store_open(f->path, false, &f->store, &f->err), VM_ERR_NOT_FOUND);
 	assert_null(f->store);
 	assert_true(mine > 0);
 }
