@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "store.h"
 #include "util.h"
 #include "yamldoc.h"
 
@@ -21,7 +22,8 @@ enum {
 static const double max_overcommit = 1000;
 static const int64_t max_duration_ms = INT64_C(366) * 24 * 3600 * 1000;
 
-static const char *const config_keys[] = {"limits", "wait", "api_timeout", "firecracker", NULL};
+static const char *const config_keys[] = {"limits",      "wait",        "api_timeout",
+                                          "firecracker", "events_kept", NULL};
 static const char *const limit_keys[] = {
         "max_running", "memory_overcommit", "min_free_disk", "max_concurrent_restores", NULL,
 };
@@ -32,6 +34,7 @@ void vm_config_init(struct vm_config *config)
 	        .min_free_disk_bytes = UINT64_C(256) << 20,
 	        .lock_wait_ms = 30000,
 	        .api_timeout_ms = 30000,
+	        .events_kept = VM_EVENTS_KEPT,
 	};
 }
 
@@ -197,7 +200,9 @@ static int take_config(const struct vm_yaml *doc, struct vm_config *config, stru
 	if (take_limits(doc, vm_yaml_get(root, "limits"), config, err) ||
 	    take_duration(doc, vm_yaml_get(root, "wait"), &config->lock_wait_ms, err) ||
 	    take_api_timeout(doc, vm_yaml_get(root, "api_timeout"), &config->api_timeout_ms, err) ||
-	    take_firecracker(doc, vm_yaml_get(root, "firecracker"), config, err))
+	    take_firecracker(doc, vm_yaml_get(root, "firecracker"), config, err) ||
+	    vm_yaml_unsigned(doc, vm_yaml_get(root, "events_kept"), 1, VM_EVENTS_KEPT_MAX,
+	                     &config->events_kept, err))
 		return -1;
 	return 0;
 }

@@ -20,6 +20,7 @@ struct vm_config {
 	int64_t lock_wait_ms;   /* default of --wait. Default 30000; "none" 0, "forever" -1 */
 	int64_t api_timeout_ms; /* one call to a VMM. Default 30000, at least 100 */
 	char firecracker[4096]; /* path of the binary; "" : $VMCTL_FIRECRACKER, then PATH */
+	unsigned events_kept;   /* the latest events, 1..10^6. Default 100000 */
 };
 /*
  * In the file:
@@ -35,6 +36,8 @@ struct vm_config {
  *   api_timeout: 30s
  *
  *   firecracker: /usr/bin/firecracker    # absolute
+ *
+ *   events_kept: 100000
  */
 void vm_config_init(struct vm_config *config); /* the defaults */
 /* Errors: usage, not_found for $VMCTL_CONFIG, system. */

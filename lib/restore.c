@@ -39,7 +39,8 @@ static int retire_and_run(struct vm_op *op, struct vm_held *held, struct vm_mach
 	/* Past the point of no return: what is left is failed, and says why. */
 	vm_vmm_kill(&machine->vmm, &second);
 	vm_err_clear(&second);
-	const struct vm_outcome failed = {.state = VM_STATE_FAILED, .failure = err->message};
+	const struct vm_outcome failed = {
+	        .state = VM_STATE_FAILED, .failure = err->message, .failed = true};
 
 	vm_held_commit(op, held, &failed, &second);
 	return -1;
@@ -52,7 +53,7 @@ static int load_and_run(struct vm_op *op, struct vm_held *held, struct vm_machin
 	struct vm_slot_pool pool = vm_op_slots(op, held->driver);
 	int rc;
 
-	if (vm_slot_acquire(&pool, vm_op_deadline(op), &slot, &op->waited_us, err) < 0 ||
+	if (vm_slot_acquire(&pool, vm_op_deadline(op), &slot, &op->slot_waited_us, err) < 0 ||
 	    vm_driver_load(machine, false, err) < 0) {
 		vm_held_abandon(op, held);
 		return -1;

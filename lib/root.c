@@ -132,17 +132,6 @@ static int take_store_lock(struct vm_root *root, enum vm_lock_mode lock_mode, in
 	return vm_lock_take(&request, &root->store_lock, err);
 }
 
-/* Makes or migrates the schema under the exclusive store lock, which nobody has afterwards. */
-static int migrate_store(struct vm_root *root, const char *file, int64_t wait_ms,
-                         struct vm_err *err)
-{
-	if (take_store_lock(root, VM_LOCK_EXCLUSIVE, wait_ms, err) < 0 ||
-	    vm_store_open(file, true, &root->store, err) < 0)
-		return -1;
-	vm_lock_release(&root->store_lock);
-	return 0;
-}
-
 /*
  * Opens the store for a changing verb. The common case needs only the shared lock; a missing or old
  * schema is made under the exclusive one. Between the two the lock is free for an instant: another
@@ -162,32 +151,35 @@ static int open_store(struct vm_root *root, int64_t wait_ms, struct vm_err *err)
 		vm_err_clear(err);
 	}
 	vm_lock_release(&root->store_lock);
-	if (migrate_store(root, file, wait_ms, err) < 0)
+	if (take_store_lock(root, VM_LOCK_EXCLUSIVE, wait_ms, err) < 0 ||
+	    vm_store_open(file, true, &root->store, err) < 0)
 		return -1;
+	vm_lock_release(&root->store_lock);
 	return take_store_lock(root, VM_LOCK_SHARED, wait_ms, err);
 }
 
-/*
- * No lock, but once: a store that an older vmctl has left is brought up to date even by those who
- * only read, for they cannot read it otherwise, and it is not empty.
- */
 static int open_store_to_read(struct vm_root *root, int64_t wait_ms, struct vm_err *err)
 {
-	VM_AUTO_FREE char *file = NULL;
+	VM_AUTO_FREE char *file = vm_strf(err, "%s/" STORE_FILE, root->path);
+	int rc;
 
-	file = vm_strf(err, "%s/" STORE_FILE, root->path);
 	if (!file || vm_store_open(file, false, &root->store, err) == 0)
 		return file ? 0 : -1;
-	if (err->code == VM_ERR_NEEDS_REPAIR) {
+	switch (err->code) {
+	case VM_ERR_NOT_FOUND:
+		/* Its first user is making the schema now, or was killed before: it is empty. */
 		vm_err_clear(err);
-		return migrate_store(root, file, wait_ms, err);
-	}
-	if (err->code != VM_ERR_NOT_FOUND)
+		root->missing = true;
+		return vm_store_open_empty(&root->store, err);
+	case VM_ERR_NEEDS_REPAIR:
+		/* Of an older vmctl: what is in it can be read once it has been migrated. */
+		vm_err_clear(err);
+		rc = open_store(root, wait_ms, err);
+		vm_lock_release(&root->store_lock);
+		return rc;
+	default:
 		return -1;
-	/* Its first user is making the schema right now, or was killed before: there is nothing. */
-	vm_err_clear(err);
-	root->missing = true;
-	return vm_store_open_empty(&root->store, err);
+	}
 }
 
 int vm_root_open(const char *option, enum vm_root_mode mode, const int64_t *wait_ms,
@@ -212,6 +204,7 @@ int vm_root_open(const char *option, enum vm_root_mode mode, const int64_t *wait
 		vm_root_close(&root);
 		return -1;
 	}
+	vm_store_keep_events(root.store, root.config.events_kept);
 	*ret_root = root;
 	if (ret_wait_ms)
 		*ret_wait_ms = wait;

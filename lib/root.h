@@ -14,8 +14,8 @@
 #include "store.h"
 
 enum vm_root_mode {
-	/* takes no lock, except to migrate an older schema; a missing root reads as an empty one */
-	VM_ROOT_READ,
+	VM_ROOT_READ,   /* takes no lock, but to migrate a store of an older vmctl; a missing root
+	                   reads as an empty one */
 	VM_ROOT_CHANGE, /* holds the store lock shared; a missing root has nothing to change */
 	VM_ROOT_CREATE, /* the same, but makes a missing root */
 };

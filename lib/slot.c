@@ -427,7 +427,7 @@ int vm_slot_acquire(const struct vm_slot_pool *pool, int64_t deadline_ms, struct
 		int64_t begin = vm_monotonic_us();
 
 		taken = wait_for_slot(&scan, ret_slot, err);
-		if (waited_us)
+		if (waited_us && deadline_ms != VM_WAIT_NONE)
 			*waited_us += vm_monotonic_us() - begin;
 	}
 	if (taken <= 0)
