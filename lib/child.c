@@ -105,6 +105,25 @@ int vm_child_make_dir(struct vm_op *op, struct vm_child *child, struct vm_err *e
 	return child->dir_fd < 0 ? -1 : 0;
 }
 
+static struct vm_event event_of(const struct vm_op *op, const struct vm_child *child,
+                                enum vm_code code)
+{
+	struct vm_event event = vm_op_event(op, &child->row, code);
+
+	event.slot_waited_us = child->slot_waited_us;
+	event.disks = child->disks;
+	return event;
+}
+
+void vm_child_note_copy(struct vm_child *child, enum vm_copy how)
+{
+	/* One that was copied counts: it is what takes time. */
+	if (how == VM_COPY_SPARSE)
+		child->disks = "copy";
+	else if (!child->disks)
+		child->disks = "reflink";
+}
+
 int vm_child_publish(struct vm_op *op, struct vm_child *children, size_t count, enum vm_state state,
                      const char *version, const char *relocation, struct vm_err *err)
 {
@@ -127,7 +146,7 @@ int vm_child_publish(struct vm_op *op, struct vm_child *children, size_t count, 
 		        .pid = state == VM_STATE_RUNNING ? child->machine.vmm.pid : 0,
 		        .hypervisor_version = version,
 		        .relocation = relocation};
-		events[n] = vm_op_event(op, &child->row, VM_OK);
+		events[n] = event_of(op, child, VM_OK);
 		events[n].relocation = relocation;
 		n++;
 	}
@@ -136,8 +155,8 @@ int vm_child_publish(struct vm_op *op, struct vm_child *children, size_t count, 
 
 void vm_child_drop(struct vm_op *op, struct vm_child *child, const struct vm_err *why)
 {
-	struct vm_event event = vm_op_event(op, &child->row, why->code);
-	struct vm_err err = {0};
+	struct vm_event event = event_of(op, child, why->code);
+	struct vm_err err = {0}, ignored = {0};
 
 	vm_vmm_close(&child->machine.vmm);
 	vm_cleanup_close(&child->dir_fd);
@@ -147,9 +166,11 @@ void vm_child_drop(struct vm_op *op, struct vm_child *child, const struct vm_err
 	}
 	event.message = why->message;
 	vm_interrupt_suspend();
-	if (vm_remove(op, child->row.id, &child->lock, &event, &err) < 0)
+	if (vm_remove(op, child->row.id, &child->lock, &event, &err) < 0) {
 		vm_op_warn(op, "undoing %s: %s (the next verb that wants its name finishes this)",
 		           child->row.name, err.message);
+		vm_store_record(op->root->store, &event, &ignored);
+	}
 	vm_interrupt_resume();
 	child->reserved = false;
 }

@@ -7,6 +7,7 @@
 #ifndef VM_CHILD_H
 #define VM_CHILD_H
 
+#include "fs.h"
 #include "held.h"
 
 struct vm_child {
@@ -15,8 +16,10 @@ struct vm_child {
 	        lock; /* rank CHILD, exclusive, from before the row exists until it is published */
 	int dir_fd;
 	struct vm_machine machine;
-	bool reserved;     /* the row exists */
-	struct vm_err err; /* why this one failed */
+	int64_t slot_waited_us; /* by this one alone */
+	const char *disks;      /* how they came to be, for its event: "reflink", "copy", or NULL */
+	bool reserved;          /* the row exists */
+	struct vm_err err;      /* why this one failed */
 };
 
 /* Fills a row's id and names its lock; the other fields of the row are the caller's. */
@@ -32,6 +35,8 @@ int vm_child_reserve(struct vm_op *op, struct vm_child *children, size_t count, 
                      struct vm_err *err);
 /* Makes guests/<id>/ and opens it. */
 int vm_child_make_dir(struct vm_op *op, struct vm_child *child, struct vm_err *err);
+/* Notes how a disk of its own came to be. */
+void vm_child_note_copy(struct vm_child *child, enum vm_copy how);
 /* Commits the states of all children that have no err, in one transaction. */
 int vm_child_publish(struct vm_op *op, struct vm_child *children, size_t count, enum vm_state state,
                      const char *version, const char *relocation, struct vm_err *err);

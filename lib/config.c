@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "driver/driver.h"
+#include "store.h"
 #include "util.h"
 #include "yamldoc.h"
 
@@ -24,7 +25,7 @@ static const double max_overcommit = 1000;
 static const int64_t max_duration_ms = INT64_C(366) * 24 * 3600 * 1000;
 
 /* Beside these, each driver's name is a key. */
-static const char *const config_keys[] = {"limits", "wait", "api_timeout"};
+static const char *const config_keys[] = {"limits", "wait", "api_timeout", "events_kept"};
 static const char *const limit_keys[] = {
         "max_running", "memory_overcommit", "min_free_disk", "max_concurrent_restores", NULL,
 };
@@ -35,6 +36,7 @@ void vm_config_init(struct vm_config *config)
 	        .min_free_disk_bytes = UINT64_C(256) << 20,
 	        .lock_wait_ms = 30000,
 	        .api_timeout_ms = 30000,
+	        .events_kept = VM_EVENTS_KEPT,
 	};
 	for (size_t i = 0; vm_drivers[i]; i++) {
 		assert(i < VM_CONFIG_BINARIES_MAX);
@@ -234,7 +236,9 @@ static int take_config(const struct vm_yaml *doc, struct vm_config *config, stru
 	if (take_limits(doc, vm_yaml_get(root, "limits"), config, err) ||
 	    take_duration(doc, vm_yaml_get(root, "wait"), &config->lock_wait_ms, err) ||
 	    take_api_timeout(doc, vm_yaml_get(root, "api_timeout"), &config->api_timeout_ms, err) ||
-	    take_binaries(doc, config, err))
+	    take_binaries(doc, config, err) ||
+	    vm_yaml_unsigned(doc, vm_yaml_get(root, "events_kept"), 1, VM_EVENTS_KEPT_MAX,
+	                     &config->events_kept, err))
 		return -1;
 	return 0;
 }

@@ -27,6 +27,7 @@ struct vm_config {
 	unsigned max_concurrent_restores; /* 1..1024; 0: the driver's default. Default 0 */
 	int64_t lock_wait_ms;   /* default of --wait. Default 30000; "none" 0, "forever" -1 */
 	int64_t api_timeout_ms; /* one call to a VMM. Default 30000, at least 100 */
+	unsigned events_kept;   /* the latest events, 1..10^6. Default 100000 */
 	struct vm_config_binary binaries[VM_CONFIG_BINARIES_MAX]; /* one for each driver there is */
 };
 /*
@@ -43,6 +44,8 @@ struct vm_config {
  *   api_timeout: 30s
  *
  *   NAME: /usr/bin/NAME                  # absolute; NAME is a driver's, see vm_drivers[]
+ *
+ *   events_kept: 100000
  */
 void vm_config_init(struct vm_config *config); /* the defaults */
 /* What is configured for the driver of that name, "" when nothing is. Borrowed from config. */

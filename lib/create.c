@@ -98,22 +98,25 @@ static int make_blank(int dir_fd, const char *file, uint64_t size_bytes, struct 
 	return vm_fs_sync(dir_fd, file, err);
 }
 
-static int make_disk(int dir_fd, const struct vm_disk *disk, int from_fd, struct vm_err *err)
+static int make_disk(struct vm_child *child, const struct vm_disk *disk, int from_fd,
+                     struct vm_err *err)
 {
 	char file[VM_DISK_FILE_SIZE];
 	enum vm_copy how;
 
 	vm_disk_file(disk, file);
 	if (from_fd < 0)
-		return make_blank(dir_fd, file, disk->size_bytes, err);
-	if (vm_fs_copy(from_fd, dir_fd, file, disk->read_only ? 0400 : 0600, &how, err) < 0)
+		return make_blank(child->dir_fd, file, disk->size_bytes, err);
+	if (vm_fs_copy(from_fd, child->dir_fd, file, disk->read_only ? 0400 : 0600, &how, err) < 0)
 		return -1;
-	return vm_fs_sync(dir_fd, file, err);
+	vm_child_note_copy(child, how);
+	return vm_fs_sync(child->dir_fd, file, err);
 }
 
-static int fill(int dir_fd, const struct vm_spec *spec, const struct sources *sources,
+static int fill(struct vm_child *child, const struct vm_spec *spec, const struct sources *sources,
                 struct vm_err *err)
 {
+	int dir_fd = child->dir_fd;
 	enum vm_copy how;
 
 	if (vm_fs_copy(sources->kernel_fd, dir_fd, VM_FILE_KERNEL, 0400, &how, err) < 0 ||
@@ -124,7 +127,7 @@ static int fill(int dir_fd, const struct vm_spec *spec, const struct sources *so
 	     vm_fs_sync(dir_fd, VM_FILE_INITRD, err) < 0))
 		return -1;
 	for (size_t i = 0; i < spec->disk_count; i++) {
-		if (make_disk(dir_fd, &spec->disks[i], sources->disk_fds[i], err) < 0)
+		if (make_disk(child, &spec->disks[i], sources->disk_fds[i], err) < 0)
 			return -1;
 	}
 	return vm_fs_sync(dir_fd, NULL, err);
@@ -167,7 +170,7 @@ static int make(struct vm_op *op, const struct vm_spec *spec, const struct vm_dr
 	if (fill_row(spec, driver, &child->row, err) < 0 ||
 	    vm_op_check_disk(op, sources->bytes, err) < 0 ||
 	    vm_child_reserve(op, child, 1, spec->vsock, err) < 0 ||
-	    vm_child_make_dir(op, child, err) < 0 || fill(child->dir_fd, spec, sources, err) < 0 ||
+	    vm_child_make_dir(op, child, err) < 0 || fill(child, spec, sources, err) < 0 ||
 	    vm_fs_sync(op->root->guests_fd, NULL, err) < 0)
 		return -1;
 	return vm_child_publish(op, child, 1, VM_STATE_STOPPED, NULL, NULL, err);
@@ -184,6 +187,7 @@ static int create(struct vm_op *op, struct vm_spec *spec, char ret_id[VM_ID_LEN 
 	for (size_t i = 0; i < VM_DISKS_MAX; i++)
 		sources.disk_fds[i] = -1;
 	vm_child_init(&child);
+	vm_op_about(op, "", spec->name ? spec->name : "");
 	rc = vm_driver_find(spec->hypervisor, &driver, err);
 	if (rc == 0)
 		rc = driver->check_spec(spec, err);
@@ -193,10 +197,27 @@ static int create(struct vm_op *op, struct vm_spec *spec, char ret_id[VM_ID_LEN 
 		rc = make(op, spec, driver, &sources, &child, err);
 	if (rc == 0)
 		memcpy(ret_id, child.row.id, VM_ID_LEN + 1);
-	else
+	else if (!child.reserved)
+		vm_op_record_failure(op, err);
+	if (rc < 0)
 		vm_child_drop(op, &child, err);
 	vm_child_release(&child);
 	close_sources(&sources);
+	return rc;
+}
+
+/* An operation of its own, as if it had been asked for by itself; its waits are ours too. */
+static int start_created(struct vm_op *op, const char *id, struct vm_instance *ret,
+                         struct vm_err *err)
+{
+	struct vm_op starting = *op;
+	int rc;
+
+	vm_op_begin(&starting);
+	starting.verb = "start";
+	rc = vm_start(&starting, id, ret, err);
+	op->lock_waited_us += starting.lock_waited_us;
+	op->slot_waited_us += starting.slot_waited_us;
 	return rc;
 }
 
@@ -215,8 +236,6 @@ int vm_create(struct vm_op *op, const struct vm_spec *spec, bool start, struct v
 		return -1;
 	if (!start)
 		return ret ? vm_store_get(op->root->store, id, ret, err) : 0;
-	op->verb = "start";
-	if (vm_start(op, id, ret, err) == 0)
-		return 0;
-	return vm_err_wrap(err, "created, but not started");
+	rc = start_created(op, id, ret, err);
+	return rc < 0 ? vm_err_wrap(err, "created, but not started") : 0;
 }

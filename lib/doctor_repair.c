@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "doctor_impl.h"
+#include "events.h"
 #include "fs.h"
 #include "held.h"
 #include "interrupt.h"
@@ -55,9 +56,10 @@ static int fail_lost(struct vm_op *op, const struct vm_instance *found, struct v
 {
 	struct vm_held held = VM_HELD_INIT;
 	struct vm_lock_how how = alone(op);
+	struct vm_op repair = vm_op_repair(op);
 	const struct vm_outcome outcome = {.state = VM_STATE_FAILED,
 	                                   .failure = "its directory is gone",
-	                                   .verb = "repair",
+	                                   .repaired = VM_REPAIRED_LOST,
 	                                   .durable = true};
 	int rc;
 
@@ -71,7 +73,7 @@ static int fail_lost(struct vm_op *op, const struct vm_instance *found, struct v
 	} else if (rc == 0 && !vm_fs_exists(op->root->guests_fd, found->id)) {
 		rc = vm_vmm_reap(op->root, found->id, err);
 		if (rc == 0)
-			rc = vm_held_commit(op, &held, &outcome, err);
+			rc = vm_held_commit(&repair, &held, &outcome, err);
 	}
 	vm_held_release(&held);
 	return rc;
@@ -103,11 +105,12 @@ static int set_aside(struct vm_op *op, const char *id, struct vm_err *err)
 static int clear_stray(struct vm_op *op, const struct vm_instance *stray, struct vm_lock *lock,
                        struct vm_err *err)
 {
-	struct vm_event event = vm_op_event(op, stray, VM_OK);
+	struct vm_op repair = vm_op_repair(op);
+	struct vm_event event = vm_op_event(&repair, stray, VM_OK);
 	struct vm_instance row = {0};
 	struct vm_err none = {0};
 
-	event.verb = "repair";
+	event.repaired = VM_REPAIRED_STRAY;
 	event.message = "files that belonged to no instance";
 	/* Since we looked its maker may have made the row: ids are random, so only a maker can. */
 	if (vm_store_get(op->root->store, stray->id, &row, &none) == 0) {

@@ -314,10 +314,16 @@ int vm_fork(struct vm_op *op, const struct vm_fork_request *request,
 	struct vm_fork_result *results = vm_calloc(request->count, sizeof(*results), err);
 	int rc = results ? run_steps(&fork, err) : -1;
 
+	/* Each fork that was begun has an event of its own; before there are any, the source has.
+	 */
+	if (rc < 0 && (fork.count == 0 || !fork.children[0].reserved))
+		vm_op_record_failure(op, err);
 	/* A failure undoes everything of the forks and nothing of the source. */
 	for (size_t i = 0; i < fork.count; i++) {
-		if (rc < 0 || fork.children[i].err.code != VM_OK)
-			vm_child_drop(op, &fork.children[i], rc < 0 ? err : &fork.children[i].err);
+		const struct vm_err *own = &fork.children[i].err;
+
+		if (rc < 0 || own->code != VM_OK)
+			vm_child_drop(op, &fork.children[i], own->code != VM_OK ? own : err);
 	}
 	if (rc >= 0 && give_results(&fork, results, err) < 0)
 		rc = -1; /* the forks exist; only telling about them failed */

@@ -15,18 +15,14 @@ struct launch {
 	struct vm_fork *fork;
 	struct vm_slot_pool slots;
 	atomic_size_t next;
-	atomic_llong waited_us;
 };
 
 static int load_child(struct launch *launch, struct vm_child *child)
 {
 	VM_AUTO(vm_slot_release) struct vm_slot slot = VM_SLOT_INIT;
-	int64_t waited = 0;
-	int rc;
+	int rc = vm_slot_acquire(&launch->slots, vm_op_deadline(launch->fork->op), &slot,
+	                         &child->slot_waited_us, &child->err);
 
-	rc = vm_slot_acquire(&launch->slots, vm_op_deadline(launch->fork->op), &slot, &waited,
-	                     &child->err);
-	atomic_fetch_add(&launch->waited_us, waited);
 	/*
 	 * Loaded and resumed in one call: a fresh fork has no standby that must be retired before
 	 * its guest runs, and nobody knows it until it is published.
@@ -89,5 +85,10 @@ void vm_fork_launch(struct vm_fork *fork)
 	worker(&launch);
 	for (size_t i = 0; i < made; i++)
 		pthread_join(threads[i], NULL);
-	fork->op->waited_us += atomic_load(&launch.waited_us);
+	/* They have waited at the same time: the operation as long as the one that waited longest.
+	 */
+	for (size_t i = 0; i < fork->count; i++) {
+		if (fork->children[i].slot_waited_us > fork->op->slot_waited_us)
+			fork->op->slot_waited_us = fork->children[i].slot_waited_us;
+	}
 }

@@ -11,7 +11,7 @@
 #include "memory.h"
 #include "util.h"
 
-static int copy_private(struct vm_fork *fork, int from_fd, int to_fd, const char *file,
+static int copy_private(struct vm_fork *fork, struct vm_child *child, int from_fd, const char *file,
                         struct vm_err *err)
 {
 	VM_AUTO_CLOSE int fd = openat(from_fd, file, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
@@ -19,8 +19,9 @@ static int copy_private(struct vm_fork *fork, int from_fd, int to_fd, const char
 
 	if (fd < 0)
 		return vm_fs_fail(from_fd, file, "opening", err);
-	if (vm_fs_copy(fd, to_fd, file, 0600, &how, err) < 0)
+	if (vm_fs_copy(fd, child->dir_fd, file, 0600, &how, err) < 0)
 		return -1;
+	vm_child_note_copy(child, how);
 	fork->copied |= how == VM_COPY_SPARSE;
 	return 0;
 }
@@ -35,9 +36,8 @@ static int copy_disks(struct vm_fork *fork, struct vm_child *child, int from_fd,
 		int rc;
 
 		vm_disk_file(&spec->disks[i], file);
-		rc = spec->disks[i].read_only
-		             ? vm_fs_link(from_fd, child->dir_fd, file, err)
-		             : copy_private(fork, from_fd, child->dir_fd, file, err);
+		rc = spec->disks[i].read_only ? vm_fs_link(from_fd, child->dir_fd, file, err)
+		                              : copy_private(fork, child, from_fd, file, err);
 		if (rc < 0)
 			return vm_err_wrap(err, "%s", child->row.name);
 	}

@@ -36,7 +36,7 @@ int vm_held_lock(struct vm_op *op, const struct vm_instance *row, const struct v
 	        .deadline_ms = how->deadline_ms,
 	        .create = how->create,
 	        .what = what,
-	        .waited_us = &op->waited_us,
+	        .waited_us = &op->lock_waited_us,
 	};
 
 	snprintf(what, sizeof(what), "instance '%s'", row->name);
@@ -171,6 +171,7 @@ int vm_held_take(struct vm_op *op, const char *selector, enum vm_lock_mode mode,
 
 		if (vm_store_find(op->root->store, selector, &found, err) < 0)
 			return -1;
+		vm_op_about(op, found.id, found.name);
 		rc = vm_held_settle(op, &found, &how, &held, err);
 		vm_instance_free(&found);
 		if (rc == 0) {
@@ -272,10 +273,10 @@ int vm_held_commit(struct vm_op *op, struct vm_held *held, const struct vm_outco
 	struct vm_event event = vm_op_event(op, &held->row, VM_OK);
 
 	event.message = outcome->failure;
-	if (outcome->verb)
-		event.verb = outcome->verb;
+	event.repaired = outcome->repaired;
 	/* An operation that goes on has its event at its end. */
-	if (vm_store_commit(op->root->store, &change, 1, outcome->next_detail ? NULL : &event,
+	if (vm_store_commit(op->root->store, &change, 1,
+	                    outcome->next_detail || outcome->failed ? NULL : &event,
 	                    outcome->durable, err) < 0)
 		return vm_err_wrap(err, "%s", held->row.name);
 	held->row.generation++;
@@ -301,15 +302,11 @@ int vm_held_run(struct vm_op *op, const char *selector, vm_held_steps *steps, co
 	struct vm_held held = VM_HELD_INIT;
 	int rc;
 
-	if (vm_held_take(op, selector, VM_LOCK_EXCLUSIVE, &held, err) < 0)
-		return -1;
-	rc = steps(op, &held, arg, err);
+	rc = vm_held_take(op, selector, VM_LOCK_EXCLUSIVE, &held, err);
+	if (rc == 0)
+		rc = steps(op, &held, arg, err);
 	if (rc < 0) {
-		struct vm_event event = vm_op_event(op, &held.row, err->code);
-		struct vm_err ignored = {0};
-
-		event.message = err->message;
-		vm_store_record(op->root->store, &event, &ignored);
+		vm_op_record_failure(op, err);
 	} else if (ret) {
 		/* The caller gets the row as committed; one that was removed, as it was. */
 		struct vm_err gone = {0};

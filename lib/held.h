@@ -97,10 +97,11 @@ struct vm_outcome {
 	const char *version;     /* of the VMM, NULL: as it was */
 	const char *failure;     /* or NULL */
 	const char *next_detail; /* not NULL: the operation goes on */
-	const char *verb;        /* of the event; NULL: the op's */
+	const char *repaired;    /* of a repair: what was put right */
+	bool failed;             /* the operation is a failure, which the caller records */
 	bool durable;
 };
-/* Commits a state change with its event, and updates held->row. */
+/* Commits a state change, with its event unless it goes on or has failed, and updates held->row. */
 int vm_held_commit(struct vm_op *op, struct vm_held *held, const struct vm_outcome *outcome,
                    struct vm_err *err);
 /* Gives the operation up: drops the intent, the state is as it was. For undo paths: errors are
@@ -112,7 +113,7 @@ typedef int vm_held_steps(struct vm_op *op, struct vm_held *held, const void *ar
                           struct vm_err *err);
 /*
  * The frame of an operation on one instance: take, run the steps, record a failure as an event,
- * give the row to the caller, release.
+ * give the row to the caller, release. Steps with nothing to do leave no event.
  */
 int vm_held_run(struct vm_op *op, const char *selector, vm_held_steps *steps, const void *arg,
                 struct vm_instance *ret, struct vm_err *err);
@@ -124,6 +125,10 @@ int vm_held_wrong_state(const struct vm_op *op, const struct vm_held *held, cons
 /* --- vm_op -------------------------------------------------------------------------------------
  */
 
+/* A repair in the course of an operation: an operation of its own, with clocks of its own. */
+struct vm_op vm_op_repair(const struct vm_op *op);
+/* Says which instance it is about; `id` is "" while there is none. */
+void vm_op_about(struct vm_op *op, const char *id, const char *name);
 /* A deadline for one wait that begins now. */
 int64_t vm_op_deadline(const struct vm_op *op);
 void vm_op_progress(const struct vm_op *op, const char *fmt, ...)
@@ -131,6 +136,12 @@ void vm_op_progress(const struct vm_op *op, const char *fmt, ...)
 void vm_op_warn(const struct vm_op *op, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 struct vm_event vm_op_event(const struct vm_op *op, const struct vm_instance *row,
                             enum vm_code code);
+/*
+ * Records that the operation has failed, as an event about its instance, also when it never got
+ * that instance's lock. A mistake of the caller's (usage, not_found, ambiguous) is no operation and
+ * leaves none. For undo paths: errors are lost.
+ */
+void vm_op_record_failure(const struct vm_op *op, const struct vm_err *why);
 /* Limits of the configuration, for admission. */
 struct vm_limits vm_op_limits(const struct vm_op *op);
 /* The restore slots of a driver in this data root. */

@@ -233,7 +233,8 @@ static int wait_for_lock(const struct vm_lock_request *request, int fd, int oper
 		return 0;
 	begin = vm_monotonic_us();
 	result = vm_flock_until(fd, operation, deadline_ms, err);
-	if (request->waited_us)
+	/* Who does not want to wait has not, however long the look took. */
+	if (request->waited_us && deadline_ms != VM_WAIT_NONE)
 		*request->waited_us += vm_monotonic_us() - begin;
 	return result;
 }

@@ -117,6 +117,18 @@ void vm_lock_describe_holders(int fd, char *buf, size_t size);
 /* The same, but returns how many were found, and writes "" when that is none. */
 unsigned vm_lock_list_holders(int fd, char *buf, size_t size);
 
+enum { VM_LOCK_VERB_MAX = 60 };
+struct vm_lock_process {
+	pid_t pid;
+	enum vm_lock_mode mode;          /* that it has, or waits for */
+	char verb[VM_LOCK_VERB_MAX + 1]; /* "vmctl-stop web", printable ASCII; "?" unknown */
+	double age_s;                    /* of the process; -1: unknown */
+};
+/* The processes that hold the lock, at most `room` of them. Returns how many it has written. */
+unsigned vm_lock_holders(int fd, struct vm_lock_process *ret, unsigned room);
+/* Those that wait for it in flock(). */
+unsigned vm_lock_waiters(int fd, struct vm_lock_process *ret, unsigned room);
+
 /* Ranks this thread holds, as a bit mask of (1 << rank). For assertions elsewhere and for tests. */
 unsigned vm_lock_held_mask(void);
 

@@ -27,16 +27,14 @@
 enum {
 	LISTED_MAX = 8, /* more holders than this are only counted */
 	KNOWN_MAX = 64,
-	VERB_MAX = 60,
 };
 
-struct holders {
+/* Who holds the lock on a file, or waits for it. */
+struct search {
 	struct stat file;
-	pid_t pids[KNOWN_MAX];
-	unsigned count;
-	char *buf;
-	size_t size;
-	size_t used;
+	bool waiters;
+	struct vm_lock_process *found;
+	unsigned room, count; /* more than `room` are not counted */
 };
 
 static void close_dir(DIR **dir)
@@ -72,8 +70,9 @@ static size_t read_proc(pid_t pid, const char *name, char *buf, size_t size)
 /* --- verb and age -------------------------------------------------------------------------------
  */
 
-/* "vmctl-stop web": base name of argv[0] and the arguments, printable ASCII, at most VERB_MAX. */
-static void describe_verb(pid_t pid, char verb[VERB_MAX + 1])
+/* "vmctl-stop web": base name of argv[0] and the arguments, printable ASCII, at most
+ * VM_LOCK_VERB_MAX. */
+static void describe_verb(pid_t pid, char verb[VM_LOCK_VERB_MAX + 1])
 {
 	char raw[512];
 	size_t len = read_proc(pid, "cmdline", raw, sizeof(raw));
@@ -87,7 +86,7 @@ static void describe_verb(pid_t pid, char verb[VERB_MAX + 1])
 		from = (size_t)(slash - raw) + 1;
 	while (len > from && (raw[len - 1] == '\0' || raw[len - 1] == '\n'))
 		len--;
-	for (size_t i = from; i < len && out < VERB_MAX; i++) {
+	for (size_t i = from; i < len && out < VM_LOCK_VERB_MAX; i++) {
 		char c = raw[i];
 
 		if (c == '\0')
@@ -97,8 +96,8 @@ static void describe_verb(pid_t pid, char verb[VERB_MAX + 1])
 		verb[out++] = c;
 	}
 	verb[out] = '\0';
-	if (len - from > VERB_MAX)
-		memcpy(verb + VERB_MAX - 3, "...", 4);
+	if (len - from > VM_LOCK_VERB_MAX)
+		memcpy(verb + VM_LOCK_VERB_MAX - 3, "...", 4);
 	if (out == 0)
 		memcpy(verb, "?", 2);
 }
@@ -126,10 +125,8 @@ static double age_seconds(pid_t pid)
 	       (double)ticks / (double)sysconf(_SC_CLK_TCK);
 }
 
-static void describe_age(pid_t pid, char *buf, size_t size)
+static void describe_age(double age, char *buf, size_t size)
 {
-	double age = age_seconds(pid);
-
 	if (age < 0)
 		snprintf(buf, size, "for an unknown time");
 	else if (age < 100)
@@ -140,26 +137,15 @@ static void describe_age(pid_t pid, char *buf, size_t size)
 		snprintf(buf, size, "for %.1f h", age / 3600);
 }
 
-static void add_holder(struct holders *holders, pid_t pid)
+static void add_found(struct search *search, pid_t pid, enum vm_lock_mode mode)
 {
-	char verb[VERB_MAX + 1];
-	char age[48];
-	int n;
-
-	for (unsigned i = 0; i < holders->count && i < KNOWN_MAX; i++) {
-		if (holders->pids[i] == pid)
+	for (unsigned i = 0; i < search->count; i++) {
+		if (search->found[i].pid == pid)
 			return; /* two threads of one process share the lock */
 	}
-	if (holders->count < KNOWN_MAX)
-		holders->pids[holders->count] = pid;
-	holders->count++;
-	if (holders->count > LISTED_MAX || holders->used >= holders->size)
-		return;
-	describe_verb(pid, verb);
-	describe_age(pid, age, sizeof(age));
-	n = snprintf(holders->buf + holders->used, holders->size - holders->used,
-	             "%spid %d (%s, %s)", holders->count > 1 ? "; " : "", (int)pid, verb, age);
-	holders->used += n > 0 ? (size_t)n : 0;
+	if (search->count < search->room)
+		search->found[search->count++] =
+		        (struct vm_lock_process){.pid = pid, .mode = mode, .age_s = -1};
 }
 
 /* --- finding them -------------------------------------------------------------------------------
@@ -170,24 +156,41 @@ static bool is_number(const char *text)
 	return isdigit((unsigned char)*text);
 }
 
-/* Whether this descriptor of the process is the file, and its description has the lock. */
-static bool descriptor_holds(const struct holders *holders, pid_t pid, const char *number)
+static enum vm_lock_mode mode_of(const char *word)
+{
+	return strcmp(word, "WRITE") == 0 ? VM_LOCK_EXCLUSIVE : VM_LOCK_SHARED;
+}
+
+/*
+ * Whether this descriptor of the process is the file, and its description has the lock, and how.
+ * The description of one who waits has none.
+ */
+static bool descriptor_fits(const struct search *search, pid_t pid, const char *number,
+                            enum vm_lock_mode *mode)
 {
 	char path[64];
 	char info[4096];
+	char word[16];
+	const char *lock;
 	struct stat st;
 
 	snprintf(path, sizeof(path), "/proc/%d/fd/%.16s", (int)pid, number);
-	if (stat(path, &st) != 0 || st.st_ino != holders->file.st_ino ||
-	    st.st_dev != holders->file.st_dev)
+	if (stat(path, &st) != 0 || st.st_ino != search->file.st_ino ||
+	    st.st_dev != search->file.st_dev)
 		return false;
+	if (search->waiters)
+		return true;
 	snprintf(path, sizeof(path), "fdinfo/%.16s", number);
 	read_proc(pid, path, info, sizeof(info));
-	return strstr(info, "FLOCK") != NULL;
+	lock = strstr(info, "FLOCK");
+	if (lock && sscanf(lock, "FLOCK %*s %15s", word) == 1)
+		*mode = mode_of(word);
+	return lock != NULL;
 }
 
-/* 1 the process holds the lock, 0 not, -1 we may not look. */
-static int process_holds(const struct holders *holders, pid_t pid)
+/* 1 the process holds the lock (or has the file, of which it waits for the lock), 0 not, -1 we may
+ * not look. */
+static int process_fits(const struct search *search, pid_t pid, enum vm_lock_mode *mode)
 {
 	char path[64];
 	VM_AUTO(close_dir) DIR *dir = NULL;
@@ -198,71 +201,125 @@ static int process_holds(const struct holders *holders, pid_t pid)
 	if (!dir)
 		return errno == EACCES ? -1 : 0;
 	while ((entry = readdir(dir))) {
-		if (is_number(entry->d_name) && descriptor_holds(holders, pid, entry->d_name))
+		if (is_number(entry->d_name) && descriptor_fits(search, pid, entry->d_name, mode))
 			return 1;
 	}
 	return 0;
 }
 
-/* One line of /proc/locks: "1: FLOCK  ADVISORY  WRITE 4711 fe:00:9979265 0 EOF" (proc(5)). */
-static void consider_line(struct holders *holders, const char *line)
+/*
+ * One line of /proc/locks: "1: FLOCK  ADVISORY  WRITE 4711 fe:00:9979265 0 EOF" (proc(5)). Those
+ * who wait have "->" in front of FLOCK.
+ */
+static void consider_line(struct search *search, const char *line)
 {
+	const char *fields = strstr(line, search->waiters ? "-> FLOCK " : ": FLOCK ");
+	char word[16];
 	unsigned major_nr;
 	unsigned minor_nr;
 	uintmax_t inode;
+	enum vm_lock_mode mode;
 	int pid;
 	int verdict;
 
-	/* Those who wait have "->" in front of FLOCK and do not match. */
-	if (sscanf(line, "%*d: FLOCK %*s %*s %d %x:%x:%ju", &pid, &major_nr, &minor_nr, &inode) !=
-	            4 ||
-	    pid <= 0 || inode != holders->file.st_ino)
+	if (!fields ||
+	    sscanf(fields, "%*s FLOCK %*s %15s %d %x:%x:%ju", word, &pid, &major_nr, &minor_nr,
+	           &inode) != 5 ||
+	    pid <= 0 || inode != search->file.st_ino)
 		return;
-	verdict = process_holds(holders, pid);
+	mode = mode_of(word);
+	verdict = process_fits(search, pid, &mode);
 	/* A process of another user, e.g. root: believed when the device agrees as well. */
 	if (verdict < 0)
-		verdict = makedev(major_nr, minor_nr) == holders->file.st_dev;
+		verdict = makedev(major_nr, minor_nr) == search->file.st_dev;
 	if (verdict)
-		add_holder(holders, pid);
+		add_found(search, pid, mode);
 }
 
-static void ask_kernel(struct holders *holders)
+static void ask_kernel(struct search *search)
 {
 	VM_AUTO(close_file) FILE *locks = fopen("/proc/locks", "re");
 	char line[256];
 
 	while (locks && fgets(line, sizeof(line), locks))
-		consider_line(holders, line);
+		consider_line(search, line);
 }
 
-static void ask_everybody(struct holders *holders)
+static void ask_everybody(struct search *search)
 {
 	VM_AUTO(close_dir) DIR *proc = opendir("/proc");
 	const struct dirent *entry;
 
 	while (proc && (entry = readdir(proc))) {
 		pid_t pid = is_number(entry->d_name) ? (pid_t)strtol(entry->d_name, NULL, 10) : 0;
+		enum vm_lock_mode mode = VM_LOCK_SHARED;
 
-		if (pid > 0 && process_holds(holders, pid) > 0)
-			add_holder(holders, pid);
+		if (pid > 0 && process_fits(search, pid, &mode) > 0)
+			add_found(search, pid, mode);
 	}
+}
+
+static void describe(struct vm_lock_process *processes, unsigned count)
+{
+	for (unsigned i = 0; i < count; i++) {
+		describe_verb(processes[i].pid, processes[i].verb);
+		processes[i].age_s = age_seconds(processes[i].pid);
+	}
+}
+
+static unsigned find_holders(int fd, struct vm_lock_process *ret, unsigned room)
+{
+	struct search search = {.found = ret, .room = room};
+
+	if (fstat(fd, &search.file) != 0)
+		return 0;
+	ask_kernel(&search);
+	if (search.count == 0)
+		ask_everybody(&search);
+	return search.count;
+}
+
+unsigned vm_lock_holders(int fd, struct vm_lock_process *ret, unsigned room)
+{
+	unsigned count = find_holders(fd, ret, room);
+
+	describe(ret, count);
+	return count;
+}
+
+unsigned vm_lock_waiters(int fd, struct vm_lock_process *ret, unsigned room)
+{
+	struct search search = {.waiters = true, .found = ret, .room = room};
+
+	if (fstat(fd, &search.file) != 0)
+		return 0;
+	ask_kernel(&search);
+	describe(ret, search.count);
+	return search.count;
 }
 
 unsigned vm_lock_list_holders(int fd, char *buf, size_t size)
 {
-	struct holders holders = {.buf = buf, .size = size};
+	struct vm_lock_process holders[KNOWN_MAX];
+	unsigned count = find_holders(fd, holders, KNOWN_MAX);
+	unsigned listed = count < LISTED_MAX ? count : LISTED_MAX;
+	size_t used = 0;
 
 	if (size > 0)
 		buf[0] = '\0';
-	if (fstat(fd, &holders.file) != 0)
-		return 0;
-	ask_kernel(&holders);
-	if (holders.count == 0)
-		ask_everybody(&holders);
-	if (holders.count > LISTED_MAX && holders.used < size)
-		snprintf(buf + holders.used, size - holders.used, "; and %u more",
-		         holders.count - LISTED_MAX);
-	return holders.count;
+	describe(holders, listed);
+	for (unsigned i = 0; i < listed && used < size; i++) {
+		char age[48];
+		int n;
+
+		describe_age(holders[i].age_s, age, sizeof(age));
+		n = snprintf(buf + used, size - used, "%spid %d (%s, %s)", i > 0 ? "; " : "",
+		             (int)holders[i].pid, holders[i].verb, age);
+		used += n > 0 ? (size_t)n : 0;
+	}
+	if (count > LISTED_MAX && used < size)
+		snprintf(buf + used, size - used, "; and %u more", count - LISTED_MAX);
+	return count;
 }
 
 void vm_lock_describe_holders(int fd, char *buf, size_t size)

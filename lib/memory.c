@@ -16,7 +16,7 @@ static int take(struct vm_op *op, const struct vm_held *held, enum vm_lock_mode 
 	        .deadline_ms = deadline_ms,
 	        .create = true,
 	        .what = what,
-	        .waited_us = &op->waited_us,
+	        .waited_us = &op->lock_waited_us,
 	};
 
 	snprintf(what, sizeof(what), "the memory of instance '%s'", held->row.name);

@@ -1,18 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The reading verbs: what is true now, waiting for it, logs and console. */
-#include <errno.h>
-#include <fcntl.h>
+/* The reading verbs: what is true now, and waiting for it. */
 #include <poll.h>
 #include <string.h>
-#include <sys/inotify.h>
-#include <unistd.h>
 
 #include "driver/driver.h"
 #include "fs.h"
-#include "interrupt.h"
 #include "ops.h"
 #include "settle.h"
 #include "util.h"
+#include "watch.h"
 
 /* The same verdict as the next changing verb will commit. */
 static int observe_dead(struct vm_root *root, struct vm_instance *instance, struct vm_err *err)
@@ -45,47 +41,6 @@ int vm_observe(struct vm_root *root, struct vm_instance *instance, struct vm_err
 	return alive ? 0 : observe_dead(root, instance, err);
 }
 
-/* What may change an instance: a commit to the store, or the end of its VMM. */
-struct watch {
-	int inotify_fd;
-	struct vm_vmm vmm;
-};
-
-static int open_watch(struct vm_root *root, struct watch *watch, struct vm_err *err)
-{
-	VM_AUTO_FREE char *wal = vm_strf(err, "%s/vmctl.db-wal", root->path);
-
-	if (!wal)
-		return -1;
-	watch->inotify_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
-	if (watch->inotify_fd < 0)
-		return vm_err_sys(err, "inotify");
-	/* SQLite appends every commit to its log. That file may not exist yet: the directory tells.
-	 */
-	if (inotify_add_watch(watch->inotify_fd, root->path, IN_CREATE | IN_DELETE) < 0 ||
-	    (inotify_add_watch(watch->inotify_fd, wal, IN_MODIFY) < 0 && errno != ENOENT))
-		return vm_err_sys(err, "watching %s", root->path);
-	return 0;
-}
-
-enum { LOOK_AGAIN_MS = 1000 }; /* in case an event got lost: a log begun anew, a full queue */
-
-/* Sleeps until something may have changed or the deadline. -1 when interrupted. */
-static int sleep_watch(struct watch *watch, int64_t deadline_ms, struct vm_err *err)
-{
-	struct pollfd p[2] = {{.fd = watch->inotify_fd, .events = POLLIN},
-	                      {.fd = watch->vmm.pid_fd, .events = POLLIN}};
-	char events[4096];
-	int64_t left = deadline_ms < 0 ? LOOK_AGAIN_MS : deadline_ms - vm_monotonic_ms();
-	int64_t slice = left < LOOK_AGAIN_MS ? left : LOOK_AGAIN_MS;
-
-	if (poll(p, 2, slice < 0 ? 0 : (int)slice) < 0 && errno != EINTR)
-		return vm_err_sys(err, "waiting");
-	if (p[0].revents && read(watch->inotify_fd, events, sizeof(events)) < 0 && errno != EAGAIN)
-		return vm_err_sys(err, "reading inotify");
-	return vm_interrupt_check(err);
-}
-
 /* Looks once: 1 there, 0 not yet, -1. `ret` is filled unless the instance is gone. */
 static int look(struct vm_op *op, const struct vm_instance *row, unsigned states,
                 struct vm_instance *ret, struct vm_err *err)
@@ -105,10 +60,12 @@ static int look(struct vm_op *op, const struct vm_instance *row, unsigned states
 }
 
 static int wait_loop(struct vm_op *op, struct vm_instance *row, unsigned states,
-                     int64_t deadline_ms, struct watch *watch, struct vm_err *err)
+                     int64_t deadline_ms, struct vm_watch *watch, struct vm_vmm *vmm,
+                     struct vm_err *err)
 {
 	for (;;) {
 		struct vm_instance now = {0};
+		struct pollfd end;
 		int rc = look(op, row, states, &now, err);
 
 		if (rc < 0) {
@@ -125,11 +82,12 @@ static int wait_loop(struct vm_op *op, struct vm_instance *row, unsigned states,
 			return vm_err_set(err, VM_ERR_TIMEOUT, "%s is still %s", row->name,
 			                  vm_state_name(row->state));
 		/* A VMM that ends says so through its pidfd; a new one appears with a commit. */
-		vm_vmm_close(&watch->vmm);
+		vm_vmm_close(vmm);
 		if ((row->state == VM_STATE_RUNNING || row->state == VM_STATE_PAUSED) &&
-		    vm_vmm_open(op->root, row->id, &watch->vmm, err) < 0)
+		    vm_vmm_open(op->root, row->id, vmm, err) < 0)
 			return -1;
-		if (sleep_watch(watch, deadline_ms, err) < 0)
+		end = (struct pollfd){.fd = vmm->pid_fd, .events = POLLIN};
+		if (vm_watch_sleep(watch, &end, 1, deadline_ms, err) < 0)
 			return -1;
 	}
 }
@@ -138,17 +96,18 @@ int vm_wait(struct vm_op *op, const char *selector, unsigned states, int64_t tim
             struct vm_instance *ret, struct vm_err *err)
 {
 	int64_t deadline = timeout_ms < 0 ? -1 : vm_monotonic_ms() + timeout_ms;
-	struct watch watch = {.inotify_fd = -1, .vmm = VM_VMM_INIT};
+	struct vm_watch watch = VM_WATCH_INIT;
+	struct vm_vmm vmm = VM_VMM_INIT;
 	struct vm_instance row;
 	int rc;
 
 	if (vm_store_find(op->root->store, selector, &row, err) < 0)
 		return -1;
-	rc = open_watch(op->root, &watch, err);
+	rc = vm_watch_open(op->root, &watch, err);
 	if (rc == 0)
-		rc = wait_loop(op, &row, states, deadline, &watch, err);
-	vm_vmm_close(&watch.vmm);
-	vm_cleanup_close(&watch.inotify_fd);
+		rc = wait_loop(op, &row, states, deadline, &watch, &vmm, err);
+	vm_vmm_close(&vmm);
+	vm_watch_close(&watch);
 	if (rc == 0 && ret)
 		*ret = row;
 	else

@@ -1,11 +1,36 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What one run of a verb needs everywhere: deadlines, messages, events, limits. */
 #include <stdarg.h>
+#include <string.h>
 #include <unistd.h>
 
+#include "events.h"
 #include "fs.h"
 #include "held.h"
 #include "util.h"
+
+void vm_op_begin(struct vm_op *op)
+{
+	op->began_us = vm_monotonic_us();
+	op->lock_waited_us = 0;
+	op->slot_waited_us = 0;
+	vm_op_about(op, "", "");
+}
+
+struct vm_op vm_op_repair(const struct vm_op *op)
+{
+	struct vm_op repair = *op;
+
+	vm_op_begin(&repair);
+	repair.verb = VM_VERB_REPAIR;
+	return repair;
+}
+
+void vm_op_about(struct vm_op *op, const char *id, const char *name)
+{
+	snprintf(op->instance_id, sizeof(op->instance_id), "%s", id);
+	snprintf(op->instance_name, sizeof(op->instance_name), "%s", name);
+}
 
 int64_t vm_op_deadline(const struct vm_op *op)
 {
@@ -52,8 +77,24 @@ struct vm_event vm_op_event(const struct vm_op *op, const struct vm_instance *ro
 	        .name = row->name,
 	        .code = code,
 	        .duration_us = vm_monotonic_us() - op->began_us,
-	        .waited_us = op->waited_us,
+	        .lock_waited_us = op->lock_waited_us,
+	        .slot_waited_us = op->slot_waited_us,
 	};
+}
+
+void vm_op_record_failure(const struct vm_op *op, const struct vm_err *why)
+{
+	struct vm_instance about = {0};
+	struct vm_event event = vm_op_event(op, &about, why->code);
+	struct vm_err ignored = {0};
+
+	if (why->code == VM_ERR_USAGE || why->code == VM_ERR_NOT_FOUND ||
+	    why->code == VM_ERR_AMBIGUOUS)
+		return;
+	event.instance_id = op->instance_id;
+	event.name = op->instance_name;
+	event.message = why->message;
+	vm_store_record(op->root->store, &event, &ignored);
 }
 
 struct vm_limits vm_op_limits(const struct vm_op *op)

@@ -22,11 +22,13 @@
 /* One run of a verb. */
 struct vm_op {
 	struct vm_root *root;
-	const char *verb;  /* "fork"; stands in intents and events */
-	int64_t wait_ms;   /* each wait for a lock or a slot: 0 none, -1 for ever, else milliseconds
-	                    */
-	int64_t began_us;  /* vm_monotonic_us() */
-	int64_t waited_us; /* spent waiting for locks and slots so far */
+	const char *verb; /* "fork"; stands in intents and events */
+	int64_t wait_ms;  /* each wait for a lock or a slot: 0 none, -1 for ever, else milliseconds
+	                   */
+	int64_t began_us; /* vm_monotonic_us() */
+	int64_t lock_waited_us, slot_waited_us; /* spent waiting so far */
+	/* Which instance it is about, as soon as that is known: for the event of a failure. */
+	char instance_id[VM_ID_LEN + 1], instance_name[VM_NAME_MAX + 1];
 	/* Says what is going on, e.g. "waiting for instance 'web'"; may be NULL. One line, no
 	 * newline. */
 	void (*progress)(void *ctx, const char *text);
@@ -37,6 +39,8 @@ struct vm_op {
 	bool ends_vmm, force;
 	bool tolerate_damage; /* set by vm_rm(force): a missing directory is no reason to refuse */
 };
+/* Begins the operation, or the next one of the same run: its clocks start anew. */
+void vm_op_begin(struct vm_op *op);
 
 /*
  * Makes an instance (stopped) from a complete spec: kernel, initrd and disks are copied into it.

@@ -55,7 +55,8 @@ static int retire_and_run(struct vm_op *op, struct vm_held *held, struct vm_mach
 	 */
 	vm_vmm_kill(&machine->vmm, &second);
 	vm_err_clear(&second);
-	const struct vm_outcome failed = {.state = VM_STATE_FAILED, .failure = err->message};
+	const struct vm_outcome failed = {
+	        .state = VM_STATE_FAILED, .failure = err->message, .failed = true};
 
 	vm_held_commit(op, held, &failed, &second);
 	return -1;
@@ -70,7 +71,7 @@ static int load_and_run(struct vm_op *op, struct vm_held *held, struct vm_machin
 	int rc;
 
 	if (vm_memory_use(op, held, &memory, err) < 0 ||
-	    vm_slot_acquire(&pool, vm_op_deadline(op), &slot, &op->waited_us, err) < 0 ||
+	    vm_slot_acquire(&pool, vm_op_deadline(op), &slot, &op->slot_waited_us, err) < 0 ||
 	    vm_driver_load(machine, false, err) < 0) {
 		vm_held_abandon(op, held);
 		return -1;

@@ -13,7 +13,6 @@
 #include "util.h"
 
 #define STORE_FILE "vmctl.db"
-#define STORE_LOCK "store"
 
 char *vm_root_alive_name(const char *id, char *buf)
 {
@@ -129,7 +128,7 @@ static int take_store_lock(struct vm_root *root, enum vm_lock_mode lock_mode, in
 {
 	const struct vm_lock_request request = {
 	        .dir_fd = root->locks_fd,
-	        .name = STORE_LOCK,
+	        .name = VM_ROOT_STORE_LOCK,
 	        .rank = VM_RANK_STORE,
 	        .mode = lock_mode,
 	        .deadline_ms = wait_ms > 0 ? vm_monotonic_ms() + wait_ms : wait_ms,
@@ -212,6 +211,7 @@ int vm_root_open(const char *option, enum vm_root_mode mode, const int64_t *wait
 		vm_root_close(&root);
 		return -1;
 	}
+	vm_store_keep_events(root.store, root.config.events_kept);
 	*ret_root = root;
 	if (ret_wait_ms)
 		*ret_wait_ms = wait;

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "events.h"
 #include "fs.h"
 #include "interrupt.h"
 #include "manifest.h"
@@ -30,11 +31,24 @@ int vm_settle_needed(const struct vm_op *op, const struct vm_held *held, struct 
 	return (alive != 0) != has_vmm(held->row.state);
 }
 
+/* What a repair that ends in `state` has put right, for its event and the counters. */
+static const char *what_was_wrong(const struct vm_held *held, enum vm_state state)
+{
+	if (state == VM_STATE_FAILED)
+		return VM_REPAIRED_VMM_DEATH;
+	if (held->row.intent.verb[0])
+		return held->row.intent.verb;
+	return has_vmm(state) ? VM_REPAIRED_GUEST_STATE : VM_REPAIRED_GUEST_SHUTDOWN;
+}
+
 static int settled(struct vm_op *op, struct vm_held *held, enum vm_state state, pid_t pid,
                    const char *failure, struct vm_err *err)
 {
-	const struct vm_outcome outcome = {
-	        .state = state, .pid = pid, .failure = failure, .verb = "repair", .durable = true};
+	const struct vm_outcome outcome = {.state = state,
+	                                   .pid = pid,
+	                                   .failure = failure,
+	                                   .repaired = what_was_wrong(held, state),
+	                                   .durable = true};
 
 	/* While the intent is there: killed after its end, nobody would look for them. */
 	if (vm_held_drop_temporaries(held->dir_fd, err) < 0)
@@ -50,8 +64,7 @@ static int keep(struct vm_op *op, struct vm_held *held, struct vm_err *err)
 {
 	struct vm_event event = vm_op_event(op, &held->row, VM_OK);
 
-	event.verb = "repair";
-	event.message = held->row.intent.verb;
+	event.repaired = held->row.intent.verb[0] ? held->row.intent.verb : VM_REPAIRED_ORPHAN_VMM;
 	if (vm_held_drop_temporaries(held->dir_fd, err) < 0)
 		return -1;
 	return vm_store_forget_intent(op->root->store, held->row.id, has_vmm(held->row.state),
@@ -111,12 +124,16 @@ static bool is_ending(struct vm_op *op, struct vm_held *held, struct vm_machine 
 }
 
 /*
- * stop --force and rm --force: whatever the guest was about to do. Our intent replaces the killed
- * verb's: if we are killed in turn, a VMM that we have ended must not pass for one that died.
+ * stop --force and rm --force: whatever the guest was about to do. An intent of ours replaces the
+ * killed verb's: if we are killed in turn, a VMM that we have ended must not pass for one that
+ * died.
  */
 static int end_by_force(struct vm_op *op, struct vm_held *held, struct vm_err *err)
 {
-	if (vm_held_intend(op, held, vm_state_name(held->row.state), false, err) < 0 ||
+	struct vm_op stop = *op;
+
+	stop.verb = "stop"; /* also of an rm: its own intent comes when it is in order */
+	if (vm_held_intend(&stop, held, vm_state_name(held->row.state), false, err) < 0 ||
 	    vm_vmm_reap(op->root, held->row.id, err) < 0 ||
 	    vm_driver_clean(held->driver, held->dir_fd, err) < 0 ||
 	    vm_held_drop_saved(held, err) < 0)
@@ -241,8 +258,7 @@ static int finish_removal(struct vm_op *op, struct vm_held *held, struct vm_err 
 {
 	struct vm_event event = vm_op_event(op, &held->row, VM_OK);
 
-	event.verb = "repair";
-	event.message = "rm";
+	event.repaired = held->row.intent.verb;
 	return vm_remove(op, held->row.id, &held->lock, &event, err);
 }
 
@@ -264,26 +280,32 @@ int vm_settle_again(struct vm_op *op, struct vm_held *held, struct vm_err *err)
 	return reload(op, held, err) < 0 ? -1 : vm_settle(op, held, &gone, err);
 }
 
+static int settle(struct vm_op *op, struct vm_held *held, struct vm_err *err)
+{
+	int alive = vm_vmm_alive(op->root, held->row.id, err);
+
+	if (alive < 0)
+		return -1;
+	if (strcmp(held->row.intent.verb, "rm") == 0)
+		return finish_removal(op, held, err);
+	if (held->dir_fd < 0 || !held->driver) /* damaged, and about to be removed by force */
+		return 0;
+	if (held->row.intent.verb[0])
+		return settle_intent(op, held, alive, err);
+	if (!has_vmm(held->row.state))
+		return undo_spawn(op, held, err);
+	/* Alive: doctor has seen that its guest does otherwise than the row says. */
+	return alive ? follow_guest(op, held, false, err) : bury(op, held, err);
+}
+
 int vm_settle(struct vm_op *op, struct vm_held *held, bool *ret_gone, struct vm_err *err)
 {
-	int alive, rc;
+	struct vm_op repair = vm_op_repair(op);
+	int rc;
 
 	/* Settling is not cut short by the user's Ctrl-C: it is what makes the next verb safe. */
 	vm_interrupt_suspend();
-	alive = vm_vmm_alive(op->root, held->row.id, err);
-	if (alive < 0)
-		rc = -1;
-	else if (strcmp(held->row.intent.verb, "rm") == 0)
-		rc = finish_removal(op, held, err);
-	else if (held->dir_fd < 0 || !held->driver) /* damaged, and about to be removed by force */
-		rc = 0;
-	else if (held->row.intent.verb[0])
-		rc = settle_intent(op, held, alive, err);
-	else if (has_vmm(held->row
-	                         .state)) /* alive: doctor has seen that its guest does otherwise */
-		rc = alive ? follow_guest(op, held, false, err) : bury(op, held, err);
-	else
-		rc = undo_spawn(op, held, err);
+	rc = settle(&repair, held, err);
 	vm_interrupt_resume();
 	*ret_gone = strcmp(held->row.intent.verb, "rm") == 0;
 	if (rc < 0 && op->tolerate_damage && !*ret_gone) {

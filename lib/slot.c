@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "slot.h"
+#include "slot_impl.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -20,11 +20,10 @@
 #include "util.h"
 
 enum {
-	COUNT_MAX = 1024,
+	COUNT_MAX = VM_SLOT_COUNT_MAX,
 	SLICE_MS = 100, /* a waiter looks at the files this often; so does nobody more often */
 	/* The scan lock is held for microseconds by the living; this is for a busy machine. */
 	SCAN_GRACE_MS = 2000,
-	NAME_SIZE = 96,
 };
 
 /*
@@ -56,19 +55,6 @@ static void close_semaphore(sem_t **semaphore)
 		sem_close(*semaphore);
 	*semaphore = NULL;
 	errno = saved;
-}
-
-static void semaphore_name(const struct vm_slot_pool *pool, char name[NAME_SIZE])
-{
-	int n = snprintf(name, NAME_SIZE, "/vmctl-%s-%s", pool->root_id, pool->hypervisor);
-
-	assert(n > 0 && n < NAME_SIZE && !strchr(name + 1, '/'));
-	(void)n;
-}
-
-static void slot_name(const struct vm_slot_pool *pool, unsigned index, char name[NAME_SIZE])
-{
-	snprintf(name, NAME_SIZE, "slot.%s.%u", pool->hypervisor, index);
 }
 
 static int open_scan_lock(const struct vm_slot_pool *pool, bool create)
@@ -168,6 +154,8 @@ static int try_file(const struct scan *scan, unsigned index, struct vm_slot *ret
 		return vm_fs_fail(scan->pool->run_fd, name, "opening", err);
 	result = vm_lock_try(&request, &lock, err);
 	if (result == 1)
+		futimens(lock.fd, NULL); /* since when it is held; only for those who look */
+	if (result == 1)
 		vm_fault(VM_FAULT_SLOT_TAKE_DONE);
 	if (result == 1)
 		*ret_slot = (struct vm_slot){.file = lock, .index = index};
@@ -180,9 +168,12 @@ struct census {
 	unsigned first_free; /* below N; N when all are held */
 };
 
-/* Counts the held files below `limit`. Under the exclusive scan lock. */
+/*
+ * Counts the held files below `limit`, and notes which they are unless ret_held is NULL. Under the
+ * exclusive scan lock.
+ */
 static int take_census(const struct vm_slot_pool *pool, unsigned limit, struct census *ret,
-                       struct vm_err *err)
+                       bool *ret_held, struct vm_err *err)
 {
 	struct census census = {.limit = pool->count, .first_free = pool->count};
 	char name[NAME_SIZE];
@@ -197,6 +188,8 @@ static int take_census(const struct vm_slot_pool *pool, unsigned limit, struct c
 		if (is_held < 0)
 			return -1;
 		census.held += (unsigned)is_held;
+		if (ret_held)
+			ret_held[i] = is_held;
 		if (is_held && i >= census.limit)
 			census.limit = i + 1;
 		if (!is_held && i < census.first_free)
@@ -235,7 +228,7 @@ static int settle_locked(const struct scan *scan, struct vm_slot *ret_slot, stru
 	struct census census = {0};
 	int taken = 0;
 
-	if (take_census(scan->pool, record.limit, &census, err) != 0)
+	if (take_census(scan->pool, record.limit, &census, NULL, err) != 0)
 		return -1;
 	/* Before a file is taken: killed after that, we would hold one that nobody looks for. */
 	if (write_record(scan->lock_fd, count, census.limit, err) != 0)
@@ -441,7 +434,7 @@ int vm_slot_acquire(const struct vm_slot_pool *pool, int64_t deadline_ms, struct
 		int64_t begin = vm_monotonic_us();
 
 		taken = wait_for_slot(&scan, ret_slot, err);
-		if (waited_us)
+		if (waited_us && deadline_ms != VM_WAIT_NONE)
 			*waited_us += vm_monotonic_us() - begin;
 	}
 	if (taken <= 0)
@@ -467,45 +460,25 @@ void vm_slot_release(struct vm_slot *slot)
 	errno = saved;
 }
 
-/* Value of the semaphore, -1 when it does not exist or cannot be read. */
-static int count_tokens(const struct vm_slot_pool *pool)
-{
-	char name[NAME_SIZE];
-	VM_AUTO(close_semaphore) sem_t *semaphore = NULL;
-	int value = -1;
-
-	semaphore_name(pool, name);
-	semaphore = sem_open(name, 0);
-	if (semaphore == SEM_FAILED)
-		semaphore = NULL;
-	if (semaphore && sem_getvalue(semaphore, &value) != 0)
-		return -1;
-	return value;
-}
-
-int vm_slot_status(const struct vm_slot_pool *pool, struct vm_slot_status *ret, struct vm_err *err)
+int vm_slot_census(const struct vm_slot_pool *pool, bool ret_held[VM_SLOT_COUNT_MAX],
+                   unsigned *ret_count, struct vm_err *err)
 {
 	VM_AUTO_CLOSE int lock_fd = open_scan_lock(pool, false);
 	struct scan scan = {.pool = pool, .lock_fd = lock_fd};
 	struct census census = {0};
+	int failed;
 
-	if (lock_fd < 0 && errno != ENOENT)
+	memset(ret_held, 0, VM_SLOT_COUNT_MAX * sizeof(*ret_held));
+	*ret_count = 0;
+	if (lock_fd < 0 && errno == ENOENT) /* nobody has ever asked for a slot here */
+		return 0;
+	if (lock_fd < 0)
 		return vm_err_sys(err, "opening the list of restore slots of %s", pool->hypervisor);
-	/*
-	 * Exclusive: our probe of a file must not be in the way of somebody who tries for it. No
-	 * lock file: nobody has ever asked for a slot here.
-	 */
-	if (lock_fd >= 0) {
-		int failed;
-
-		if (lock_scan(&scan, LOCK_EX, err) != 0)
-			return -1;
-		failed = take_census(pool, read_record(lock_fd).limit, &census, err);
-		unlock_scan(&scan);
-		if (failed)
-			return -1;
-	}
-	*ret = (struct vm_slot_status){
-	        .total = pool->count, .held = census.held, .tokens = count_tokens(pool)};
-	return 0;
+	/* Exclusive: our probe of a file must not be in the way of somebody who tries for it. */
+	if (lock_scan(&scan, LOCK_EX, err) != 0)
+		return -1;
+	failed = take_census(pool, read_record(lock_fd).limit, &census, ret_held, err);
+	unlock_scan(&scan);
+	*ret_count = census.held;
+	return failed ? -1 : 0;
 }

@@ -61,4 +61,16 @@ struct vm_slot_status {
 /* For doctor and status. Creates nothing; holds up takers for an instant. Error: busy, system. */
 int vm_slot_status(const struct vm_slot_pool *pool, struct vm_slot_status *ret, struct vm_err *err);
 
+struct vm_slot_holder {
+	unsigned index;
+	int64_t since_us; /* CLOCK_REALTIME; when the slot was taken */
+	struct vm_lock_process process;
+};
+/*
+ * The same, and who holds the slots, by index. They are looked for after they were counted: one who
+ * lets go meanwhile is missing from the list. Free *ret with free().
+ */
+int vm_slot_holders(const struct vm_slot_pool *pool, struct vm_slot_status *ret_status,
+                    struct vm_slot_holder **ret, size_t *ret_count, struct vm_err *err);
+
 #endif

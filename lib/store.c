@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Opening, schema and migration, events, remembered binaries. */
+/* Opening, schema and migration, remembered binaries. */
 #include "store.h"
 
 #include <stdlib.h>
@@ -8,9 +8,8 @@
 #include "store_sql.h"
 
 enum {
-	SCHEMA_VERSION = 2,
+	SCHEMA_VERSION = 3,
 	BUSY_TIMEOUT_MS = 20000, /* transactions here last about a millisecond */
-	EVENTS_KEPT = 100000,
 };
 
 /* One step per schema version; step i leads from version i to i + 1. Never edited once released. */
@@ -90,6 +89,15 @@ static const char *const migrations[SCHEMA_VERSION] = {
         "CREATE INDEX instance_parent ON instance (parent_id) WHERE parent_id IS NOT NULL;"
         "CREATE INDEX instance_cid ON instance (guest_cid) WHERE guest_cid IS NOT NULL;"
         "CREATE UNIQUE INDEX instance_cid_in_use ON instance (guest_cid) WHERE occupies = 1;",
+        /* Events tell waits apart, and are counted. Older ones keep both waits in one column. */
+        "ALTER TABLE event RENAME COLUMN waited_us TO lock_waited_us;"
+        "ALTER TABLE event ADD COLUMN slot_waited_us INTEGER NOT NULL DEFAULT 0;"
+        "ALTER TABLE event ADD COLUMN disks TEXT;"
+        "ALTER TABLE event ADD COLUMN repaired TEXT;"
+        "CREATE TABLE counter ("
+        "  name TEXT NOT NULL, label TEXT NOT NULL, value INTEGER NOT NULL,"
+        "  PRIMARY KEY (name, label)"
+        ") WITHOUT ROWID;",
 };
 
 static int query_int(struct vm_store *store, const char *sql, int64_t *ret, struct vm_err *err)
@@ -200,6 +208,7 @@ static int open_at(const char *path, int flags, bool create, struct vm_store **r
 
 	if (!store)
 		return -1;
+	store->events_kept = VM_EVENTS_KEPT;
 	if (sqlite3_open_v2(path, &store->db, flags, NULL) != SQLITE_OK) {
 		if (store->db)
 			vm_sql_fail(store, path, err);
@@ -230,6 +239,9 @@ void vm_store_close(struct vm_store *store)
 {
 	if (!store)
 		return;
+	sqlite3_finalize(store->add_event);
+	sqlite3_finalize(store->drop_events);
+	sqlite3_finalize(store->add_count);
 	sqlite3_close(store->db);
 	free(store);
 }
@@ -237,28 +249,6 @@ void vm_store_close(struct vm_store *store)
 const char *vm_store_root_id(const struct vm_store *store)
 {
 	return store->root_id;
-}
-
-int vm_store_add_event(struct vm_store *store, const struct vm_event *event, struct vm_err *err)
-{
-	if (vm_sql_run(store, err,
-	               "INSERT INTO event (time_us, verb, instance_id, name, outcome, duration_us,"
-	               " waited_us, relocation, message) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-	               "itttt"
-	               "iitt",
-	               vm_realtime_us(), event->verb, event->instance_id, event->name,
-	               vm_code_name(event->code), event->duration_us, event->waited_us,
-	               event->relocation, event->message) < 0)
-		return -1;
-	return vm_sql_run(store, err, "DELETE FROM event WHERE seq <= last_insert_rowid() - ?", "i",
-	                  (int64_t)EVENTS_KEPT);
-}
-
-int vm_store_record(struct vm_store *store, const struct vm_event *event, struct vm_err *err)
-{
-	if (vm_sql_begin(store, err) < 0)
-		return -1;
-	return vm_sql_end(store, vm_store_add_event(store, event, err), err);
 }
 
 int vm_store_binary_version(struct vm_store *store, const struct vm_binary_key *key,

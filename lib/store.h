@@ -66,12 +66,15 @@ struct vm_instance {
 void vm_instance_free(struct vm_instance *instance);
 void vm_instances_free(struct vm_instance *instances, size_t count);
 
+/* What an operation leaves behind; docs/observability.md says what each field means. */
 struct vm_event {
 	const char *verb;
-	const char *instance_id, *name;
+	const char *instance_id, *name; /* "" when it has none: it never came to be */
 	enum vm_code code;
-	int64_t duration_us, waited_us;
+	int64_t duration_us, lock_waited_us, slot_waited_us;
 	const char *relocation; /* or NULL */
+	const char *disks;      /* how its disks came to be: "reflink", "copy"; or NULL */
+	const char *repaired;   /* of a repair: what was put right; else NULL */
 	const char *message;    /* or NULL */
 };
 
@@ -91,6 +94,10 @@ int vm_store_open(const char *path, bool create, struct vm_store **ret_store, st
 /* An empty store in memory, for reading verbs where there is no data root yet. */
 int vm_store_open_empty(struct vm_store **ret_store, struct vm_err *err);
 void vm_store_close(struct vm_store *store);
+enum { VM_EVENTS_KEPT = 100000, VM_EVENTS_KEPT_MAX = 1000000 };
+/* How many of the latest events stay; VM_EVENTS_KEPT unless told otherwise. Counters stay anyway.
+ */
+void vm_store_keep_events(struct vm_store *store, unsigned count);
 /* The data root's own random id. */
 const char *vm_store_root_id(const struct vm_store *store);
 
@@ -191,7 +198,10 @@ int vm_store_commit(struct vm_store *store, const struct vm_change *changes, siz
 /* Deletes the row with its intent, notes its lock files, and records the event, if any. */
 int vm_store_delete(struct vm_store *store, const char *id, const struct vm_event *event,
                     struct vm_err *err);
-/* Records an event on its own (an operation that failed). */
+/*
+ * Records an event on its own (an operation that failed). As everywhere, the counters that stand
+ * for it are part of the same transaction.
+ */
 int vm_store_record(struct vm_store *store, const struct vm_event *event, struct vm_err *err);
 
 /*

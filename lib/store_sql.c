@@ -118,6 +118,26 @@ int vm_sql_run(struct vm_store *store, struct vm_err *err, const char *sql, cons
 	return rc;
 }
 
+int vm_sql_rerun(struct vm_store *store, sqlite3_stmt **stmt, struct vm_err *err, const char *sql,
+                 const char *types, ...)
+{
+	va_list ap;
+	int rc;
+
+	if (!*stmt && sqlite3_prepare_v2(store->db, sql, -1, stmt, NULL) != SQLITE_OK)
+		return vm_sql_fail(store, "preparing a statement", err);
+	va_start(ap, types);
+	rc = bind_all(*stmt, types, ap);
+	va_end(ap);
+	if (rc < 0)
+		rc = vm_sql_fail(store, "binding a statement", err);
+	while (rc == 0 && (rc = vm_sql_step(store, *stmt, err)) > 0)
+		rc = 0;
+	/* Left as it is, it would keep its locks. */
+	sqlite3_reset(*stmt);
+	return rc;
+}
+
 void vm_sql_cleanup(sqlite3_stmt **stmt)
 {
 	sqlite3_finalize(*stmt);

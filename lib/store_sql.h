@@ -10,6 +10,9 @@
 struct vm_store {
 	sqlite3 *db;
 	char root_id[VM_ID_LEN + 1];
+	int64_t events_kept;
+	/* Kept prepared: a fork of many writes many. */
+	sqlite3_stmt *add_event, *drop_events, *add_count;
 };
 
 /*
@@ -22,6 +25,10 @@ sqlite3_stmt *vm_sql_prepare(struct vm_store *store, struct vm_err *err, const c
 int vm_sql_step(struct vm_store *store, sqlite3_stmt *stmt, struct vm_err *err);
 /* Prepares, binds, steps to the end. Returns 0 or -1. */
 int vm_sql_run(struct vm_store *store, struct vm_err *err, const char *sql, const char *types, ...);
+/* The same with a statement that is prepared once and kept in `*stmt`, for the store to finalize.
+ */
+int vm_sql_rerun(struct vm_store *store, sqlite3_stmt **stmt, struct vm_err *err, const char *sql,
+                 const char *types, ...);
 void vm_sql_cleanup(sqlite3_stmt **stmt);
 #define VM_AUTO_STMT VM_AUTO(vm_sql_cleanup)
 
@@ -38,7 +45,7 @@ int vm_store_migrate(struct vm_store *store, struct vm_err *err);
 /* Notes a lock file inside the caller's transaction: see store_locks.c. */
 int vm_sql_note_lock(struct vm_store *store, const char *id, struct vm_err *err);
 int vm_sql_forget_lock(struct vm_store *store, const char *id, struct vm_err *err);
-/* Inserts an event inside the caller's transaction. */
+/* Inserts an event, and counts it, inside the caller's transaction. */
 int vm_store_add_event(struct vm_store *store, const struct vm_event *event, struct vm_err *err);
 
 #endif

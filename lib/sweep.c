@@ -20,14 +20,15 @@ static const struct vm_lock_how at_once = {
 /* Under the dead maker's lock: 1 it is gone now, 0 it has published after all, -1. */
 static int drop_dead(struct vm_op *op, const char *id, struct vm_lock *lock, struct vm_err *err)
 {
+	struct vm_op repair = vm_op_repair(op);
 	struct vm_instance row = {0};
 	struct vm_event event;
 	int rc;
 
 	if (vm_store_get(op->root->store, id, &row, err) < 0)
 		return -1;
-	event = vm_op_event(op, &row, VM_OK);
-	event.verb = "repair";
+	event = vm_op_event(&repair, &row, VM_OK);
+	event.repaired = row.intent.verb;
 	event.message = "half made by a vmctl that was killed";
 	/* Between our look and our lock the maker may have published and let go: look again. */
 	rc = row.state == VM_STATE_CREATING;

@@ -38,8 +38,7 @@ int cli_open(struct cli *cli, enum vm_root_mode mode, struct vm_err *err)
 
 struct vm_op *cli_begin(struct cli *cli)
 {
-	cli->op.began_us = vm_monotonic_us();
-	cli->op.waited_us = 0;
+	vm_op_begin(&cli->op);
 	return &cli->op;
 }
 
@@ -51,7 +50,7 @@ void cli_say_took(struct cli *cli, const char *what)
 		return;
 	(void)snprintf(text, sizeof(text), "%s took %.1f ms, %.1f ms of it waiting", what,
 	               (double)(vm_monotonic_us() - cli->op.began_us) / 1000.0,
-	               (double)cli->op.waited_us / 1000.0);
+	               (double)(cli->op.lock_waited_us + cli->op.slot_waited_us) / 1000.0);
 	cli_progress_say(&cli->progress, text);
 }
 

@@ -4,14 +4,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "cli.h"
 #include "spec.h"
 #include "util.h"
 #include "vmm.h"
-
-enum { TIME_SIZE = 40 };
+#include "when.h"
 
 json_t *cli_json_text(const char *text)
 {
@@ -32,21 +30,6 @@ json_t *cli_json_text(const char *text)
 	json = json_string(plain);
 	free(plain);
 	return json;
-}
-
-static char *format_time(int64_t realtime_us, char buf[TIME_SIZE])
-{
-	time_t seconds = (time_t)(realtime_us / 1000000);
-	struct tm tm;
-	size_t len;
-
-	if (gmtime_r(&seconds, &tm) == NULL) {
-		(void)snprintf(buf, TIME_SIZE, "?");
-		return buf;
-	}
-	len = strftime(buf, TIME_SIZE, "%Y-%m-%dT%H:%M:%S", &tm);
-	(void)snprintf(buf + len, TIME_SIZE - len, ".%03dZ", (int)(realtime_us % 1000000 / 1000));
-	return buf;
 }
 
 /* The path of a file in the instance's directory; of the directory itself for NULL. */
@@ -118,7 +101,7 @@ static json_t *positive_json(uint64_t value)
 
 json_t *cli_instance_json(const struct vm_root *root, const struct vm_instance *instance)
 {
-	char created[TIME_SIZE], changed[TIME_SIZE];
+	char created[VM_WHEN_SIZE], changed[VM_WHEN_SIZE];
 	json_t *spec = instance->spec != NULL ? json_loads(instance->spec, 0, NULL) : NULL;
 	json_t *disks;
 
@@ -139,8 +122,8 @@ json_t *cli_instance_json(const struct vm_root *root, const struct vm_instance *
 	        file_path(root, instance, "vmm.sock"), "vsock_socket",
 	        instance->guest_cid != 0 ? file_path(root, instance, "vsock.sock") : json_null(),
 	        "pid", positive_json(instance->pid > 0 ? (uint64_t)instance->pid : 0), "created",
-	        format_time(instance->created_us, created), "changed",
-	        format_time(instance->changed_us, changed), "relocation",
+	        vm_when_format(instance->created_us, created), "changed",
+	        vm_when_format(instance->changed_us, changed), "relocation",
 	        cli_json_text(instance->relocation), "failure", cli_json_text(instance->failure),
 	        "intent", intent_json(&instance->intent), "spec", spec);
 }

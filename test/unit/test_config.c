@@ -94,6 +94,7 @@ static void expect_defaults(const struct vm_config *config)
 	assert_int_equal(config->max_concurrent_restores, 0);
 	assert_int_equal(config->lock_wait_ms, 30000);
 	assert_int_equal(config->api_timeout_ms, 30000);
+	assert_int_equal(config->events_kept, 100000);
 	assert_string_equal(vm_config_binary(config, "fake"), "");
 }
 
@@ -105,7 +106,7 @@ static void every_key_is_read(void **state)
 	vm_config_init(&config);
 	parse_ok("limits: {max_running: 100, memory_overcommit: 4.0, min_free_disk: 1G,\n"
 	         "         max_concurrent_restores: 32}\n"
-	         "wait: 2m\napi_timeout: 500ms\nfake: /usr/bin/fake\n",
+	         "wait: 2m\napi_timeout: 500ms\nfake: /usr/bin/fake\nevents_kept: 7\n",
 	         &config);
 	assert_int_equal(config.max_running, 100);
 	assert_true(config.memory_overcommit == 4.0);
@@ -113,6 +114,7 @@ static void every_key_is_read(void **state)
 	assert_int_equal(config.max_concurrent_restores, 32);
 	assert_int_equal(config.lock_wait_ms, 120000);
 	assert_int_equal(config.api_timeout_ms, 500);
+	assert_int_equal(config.events_kept, 7);
 	assert_string_equal(vm_config_binary(&config, "fake"), "/usr/bin/fake");
 }
 
@@ -178,6 +180,7 @@ static const struct {
         {"wait: soon\n", "vmctl.yaml:1: wait: 'soon' is not a duration"},
         {"wait: -1\n", "vmctl.yaml:1: wait: '-1' is not a duration"},
         {"api_timeout: 99ms\n", "vmctl.yaml:1: api_timeout: must be at least 100ms"},
+        {"events_kept: 0\n", "vmctl.yaml:1: events_kept: 0 is out of range (1 to 1000000)"},
         {"api_timeout: none\n", "vmctl.yaml:1: api_timeout: must be at least 100ms"},
         {"api_timeout: forever\n", "vmctl.yaml:1: api_timeout: a call to a hypervisor must"},
         {"fake: bin/vmm\n", "vmctl.yaml:1: fake: 'bin/vmm' is not an absolute path"},

@@ -37,14 +37,17 @@ static char *rows_of(const struct fixture *f, const char *table, const char *col
 	return text_of(f, query);
 }
 
-/* "quote(a) || ',' || quote(b)": of the columns a table has now. */
+/*
+ * "quote(a) || ',' || quote(b)": of the columns a table has now. Without the one that schema 3 gives
+ * another name; test_events.c looks at that.
+ */
 static char *columns_of(const struct fixture *f, const char *table)
 {
 	char query[256];
 
 	snprintf(query, sizeof(query),
 	         "SELECT group_concat('quote(' || name || ')', ' || '','' || ')"
-	         " FROM pragma_table_info('%s')",
+	         " FROM pragma_table_info('%s') WHERE name <> 'waited_us'",
 	         table);
 	return text_of(f, query);
 }
