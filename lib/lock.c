@@ -15,17 +15,20 @@
 #include "fault.h"
 #include "fs.h"
 #include "interrupt.h"
+#include "lock_impl.h"
 #include "util.h"
 
-#ifndef sigev_notify_thread_id
-#define sigev_notify_thread_id _sigev_un._tid
-#endif
-
 enum {
-	LOOK_MS = 200,  /* a sleeper looks for a request to stop this often */
-	REPEAT_MS = 10, /* a wake-up that came just before the sleep is repeated after this */
 	GATE_GRACE_MS =
 	        200, /* passing through a gate takes microseconds; this is for a busy machine */
+	/*
+	 * Whoever is in front may be stopped (Ctrl-Z), and must not keep everybody behind him: a
+	 * gate that nobody takes after so long, at so many looks so far apart, is taken out of
+	 * turn.
+	 */
+	TURN_MS = 5000,
+	OPEN_LOOKS = 3,
+	OPEN_LOOK_MS = 100,
 };
 
 /* What came of one try for one lock file. */
@@ -40,113 +43,6 @@ enum outcome {
 /* What this thread holds: the mutable state that the style allows for ranks. */
 static _Thread_local unsigned held_mask;
 static _Thread_local unsigned held_children; /* locks of rank CHILD */
-
-/* --- flock with a deadline ----------------------------------------------------------------------
- */
-
-static int wake_signal(void)
-{
-	return SIGRTMIN + 3;
-}
-
-static void do_nothing(int signo)
-{
-	(void)signo;
-}
-
-static void install_wake_handler(void)
-{
-	struct sigaction action = {.sa_handler = do_nothing};
-
-	sigemptyset(&action.sa_mask);
-	sigaction(wake_signal(), &action, NULL);
-}
-
-struct waker {
-	timer_t timer;
-	sigset_t saved_mask;
-};
-
-static int waker_begin(struct waker *waker, struct vm_err *err)
-{
-	static pthread_once_t once = PTHREAD_ONCE_INIT;
-	struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = wake_signal()};
-	sigset_t wake;
-
-	pthread_once(&once, install_wake_handler);
-	event.sigev_notify_thread_id = gettid();
-	if (timer_create(CLOCK_MONOTONIC, &event, &waker->timer) != 0)
-		return vm_err_sys(err, "creating a timer for a bounded wait");
-	sigemptyset(&wake);
-	sigaddset(&wake, wake_signal());
-	pthread_sigmask(SIG_UNBLOCK, &wake, &waker->saved_mask);
-	return 0;
-}
-
-/* The timer goes before the mask comes back: no wake-up can stay pending behind a blocked signal.
- */
-static void waker_end(struct waker *waker)
-{
-	int saved = errno;
-
-	timer_delete(waker->timer);
-	pthread_sigmask(SIG_SETMASK, &waker->saved_mask, NULL);
-	errno = saved;
-}
-
-static void waker_arm(struct waker *waker, int64_t in_ms)
-{
-	struct itimerspec when = {
-	        .it_value = {.tv_sec = in_ms / 1000, .tv_nsec = (in_ms % 1000) * 1000000},
-	        .it_interval = {.tv_nsec = REPEAT_MS * 1000000L},
-	};
-
-	timer_settime(waker->timer, 0, &when, NULL);
-}
-
-static int64_t remaining_ms(int64_t deadline_ms)
-{
-	return deadline_ms == VM_WAIT_FOREVER ? INT64_MAX : deadline_ms - vm_monotonic_ms();
-}
-
-/* 0 locked, 1 late or asked to stop, -1 with errno. */
-static int flock_with_waker(struct waker *waker, int fd, int operation, int64_t deadline_ms)
-{
-	for (;;) {
-		int64_t left = remaining_ms(deadline_ms);
-
-		/*
-		 * Looked at before each sleep. A signal in the gap between this and the sleep is
-		 * lost to flock(), but the timer, armed first and repeating, ends that sleep soon
-		 * after.
-		 */
-		waker_arm(waker, left < LOOK_MS ? (left > 0 ? left : 1) : LOOK_MS);
-		if (left <= 0 || vm_interrupt_pending())
-			return 1;
-		if (flock(fd, operation) == 0)
-			return 0;
-		if (errno != EINTR)
-			return -1;
-	}
-}
-
-int vm_flock_until(int fd, int operation, int64_t deadline_ms, struct vm_err *err)
-{
-	struct waker waker;
-	int result;
-
-	if (flock(fd, operation | LOCK_NB) == 0)
-		return 0;
-	if (errno != EWOULDBLOCK && errno != EINTR)
-		return vm_err_sys(err, "flock");
-	if (remaining_ms(deadline_ms) <= 0)
-		return 1;
-	if (waker_begin(&waker, err) != 0)
-		return -1;
-	result = flock_with_waker(&waker, fd, operation, deadline_ms);
-	waker_end(&waker);
-	return result < 0 ? vm_err_sys(err, "flock") : result;
-}
 
 /* --- ranks --------------------------------------------------------------------------------------
  */
@@ -194,8 +90,10 @@ static void unlock_and_close(int *fd)
 {
 	int saved = errno;
 
-	if (*fd >= 0)
+	if (*fd >= 0) {
 		flock(*fd, LOCK_UN);
+		vm_queue_leave(*fd);
+	}
 	errno = saved;
 	vm_cleanup_close(fd);
 }
@@ -223,16 +121,48 @@ static int open_lock_file(int dir_fd, const char *name, bool create)
 	              O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY | (create ? O_CREAT : 0), 0600);
 }
 
-static int wait_for_lock(const struct vm_lock_request *request, int fd, int operation,
+/* Whether the gate is open and stays so, though it is not our turn; or it is by now. */
+static bool nobody_comes(int fd, off_t ticket)
+{
+	for (int i = 0; i < OPEN_LOOKS; i++) {
+		if (flock(fd, LOCK_EX | LOCK_NB) != 0)
+			return false;
+		flock(fd, LOCK_UN);
+		if (vm_queue_wait(fd, ticket, vm_monotonic_ms() + OPEN_LOOK_MS))
+			return true;
+	}
+	return true;
+}
+
+/* In the order of arrival. 0 locked, 1 late or asked to stop, -1. */
+static int wait_for_gate(int fd, off_t ticket, int64_t deadline_ms, struct vm_err *err)
+{
+	for (;;) {
+		int64_t turn = vm_monotonic_ms() + TURN_MS;
+		bool last = deadline_ms != VM_WAIT_FOREVER && deadline_ms <= turn;
+
+		if (vm_queue_wait(fd, ticket, last ? deadline_ms : turn))
+			break;
+		if (last || vm_interrupt_pending())
+			return flock(fd, LOCK_EX | LOCK_NB) == 0 ? 0 : 1;
+		if (nobody_comes(fd, ticket))
+			break;
+	}
+	return vm_flock_until(fd, LOCK_EX, deadline_ms, err);
+}
+
+static int wait_for_lock(const struct vm_lock_request *request, int fd, bool is_gate, int operation,
                          int64_t deadline_ms, struct vm_err *err)
 {
+	off_t ticket = is_gate ? vm_queue_enter(fd) : -1;
 	int64_t begin;
 	int result;
 
-	if (flock(fd, operation | LOCK_NB) == 0)
+	if (vm_queue_wait(fd, ticket, VM_WAIT_NONE) && flock(fd, operation | LOCK_NB) == 0)
 		return 0;
 	begin = vm_monotonic_us();
-	result = vm_flock_until(fd, operation, deadline_ms, err);
+	result = is_gate ? wait_for_gate(fd, ticket, deadline_ms, err)
+	                 : vm_flock_until(fd, operation, deadline_ms, err);
 	/* Who does not want to wait has not, however long the look took. */
 	if (request->waited_us && deadline_ms != VM_WAIT_NONE)
 		*request->waited_us += vm_monotonic_us() - begin;
@@ -256,7 +186,7 @@ static enum outcome lock_file(const struct vm_lock_request *request, const char 
 	if (fd < 0 || vm_fault(VM_FAULT_LOCK_CREATE_DONE) || vm_fault(VM_FAULT_LOCK_TAKE))
 		return vm_err_sys(err, "%s: opening lock file %s", request->what,
 		                  vm_fs_path(request->dir_fd, name, path, sizeof(path)));
-	result = wait_for_lock(request, fd, operation, deadline_ms, err);
+	result = wait_for_lock(request, fd, name == request->gate, operation, deadline_ms, err);
 	if (result > 0 && vm_interrupt_check(err) == 0)
 		return LATE;
 	if (result != 0)

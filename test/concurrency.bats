@@ -367,32 +367,48 @@ loads_at_once() {
 	done
 }
 
-@test "stop gets its turn in the middle of a storm of forks" {
+# A shell that forks src until it is gone, one line in stream-N for each fork.
+fork_without_pause() {
+	local n=0 status=0
+	exec 3>&-
+	while [ "$status" = 0 ]; do
+		n=$((n + 1))
+		vmctl fork src "s$1-$n" --from-running --target-state stopped --wait=600 \
+			2>"err-$1" >>"stream-$1" && status=0 || status=$?
+	done
+	return "$status"
+}
+
+# all_have_forked LINES...: whether each stream is longer now than it was.
+all_have_forked() {
+	local i=0 before
+	for before; do
+		i=$((i + 1))
+		(($(wc -l <"stream-$i") > before)) || return 1
+	done
+}
+
+@test "restore, standby, stop and rm get their turn while 16 shells fork their source without pause" {
 	make_standby src
-	local i pids=() stopper
-	for i in {1..4}; do
-		(
-			exec 3>&-
-			n=0
-			until [ -e over ]; do
-				n=$((n + 1))
-				vmctl fork src "s$i-$n" --target-state standby >/dev/null 2>"err-$i" || exit
-			done
-			exit 99
-		) &
+	local i pids=() verb before
+	for i in {1..16}; do
+		: >"stream-$i"
+		fork_without_pause "$i" &
 		pids+=($!)
 	done
-	raging() { (($(vmctl ls -q | wc -l) > 12)); }
-	wait_for raging
-	vmctl stop --discard src 3>&- &
-	stopper=$!
-	wait_all "$stopper"
-	touch over
-	assert_equal "${statuses[0]}" 0
-	assert_equal "$(state_of src)" stopped
+	# Forks of a source at rest share its lock; those of a running one do not. All 16 go on before,
+	# between and after.
+	for verb in restore standby 'stop --discard' start 'stop --force'; do
+		mapfile -t before < <(wc -l stream-{1..16} | awk '$2 != "total" { print $1 }')
+		wait_for all_have_forked "${before[@]}"
+		# shellcheck disable=SC2086 # a verb and its options
+		vmctl $verb src --wait=30
+	done
+	mapfile -t before < <(wc -l stream-{1..16} | awk '$2 != "total" { print $1 }')
+	wait_for all_have_forked "${before[@]}"
+	vmctl rm src --wait=30
 	wait_all "${pids[@]}"
-	# A storm that came to an end by itself says why: there is no memory to fork any more.
-	assert_equal $(($(count_status 6) + $(count_status 99))) 4
+	assert_equal "$(count_status 3)" 16
 	assert_agrees
 }
 

@@ -155,7 +155,7 @@ static inline unsigned count_fds(void)
 	return n;
 }
 
-/* How many processes sleep in flock() on the file of this inode, by /proc/locks. */
+/* How many processes sleep for a lock of the file of this inode, by /proc/locks. */
 static inline unsigned count_waiters(uintmax_t inode)
 {
 	FILE *locks = fopen("/proc/locks", "re");
@@ -164,7 +164,7 @@ static inline unsigned count_waiters(uintmax_t inode)
 	unsigned n = 0;
 
 	while (locks && fgets(line, sizeof(line), locks))
-		n += sscanf(line, "%*d: -> FLOCK %*s %*s %*d %*x:%*x:%ju", &number) == 1 &&
+		n += sscanf(line, "%*d: -> %*s %*s %*s %*d %*x:%*x:%ju", &number) == 1 &&
 		     number == inode;
 	if (locks)
 		fclose(locks);
