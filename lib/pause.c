@@ -4,6 +4,20 @@
 #include "interrupt.h"
 #include "settle.h"
 
+/* The store does not take it: the guest goes back to what the row says, or the next comer asks it.
+ */
+static void switch_back(struct vm_held *held, struct vm_machine *machine)
+{
+	struct vm_err ignored = {0};
+
+	vm_interrupt_suspend();
+	if (held->row.state == VM_STATE_RUNNING)
+		vm_driver_resume(machine, &ignored);
+	else
+		vm_driver_pause(machine, &ignored);
+	vm_interrupt_resume();
+}
+
 static int switch_to(struct vm_op *op, struct vm_held *held, enum vm_state target,
                      struct vm_err *err)
 {
@@ -21,6 +35,8 @@ static int switch_to(struct vm_op *op, struct vm_held *held, enum vm_state targe
 		const struct vm_outcome outcome = {.state = target, .pid = machine.vmm.pid};
 
 		rc = vm_held_commit(op, held, &outcome, err);
+		if (rc < 0)
+			switch_back(held, &machine);
 	}
 	/*
 	 * On failure the intent stays on purpose: what the guest does now is not known. After a

@@ -96,6 +96,34 @@ static void temporary_files_go_before_the_intent(void **state)
 	assert_false(site_has(site, "web", VM_FILE_STATE ".new"));
 }
 
+static struct site *the_site; /* of the test that runs now, for the driver's hook */
+
+static void change_the_row(enum fake_call call, const struct vm_machine *machine)
+{
+	(void)machine;
+	if (call == FAKE_PAUSE || call == FAKE_RESUME)
+		site_sql(the_site, "UPDATE instance SET generation = generation + 1");
+}
+
+static void what_cannot_be_committed_is_undone(void **state)
+{
+	struct site *site = *state;
+
+	the_site = site;
+	site_make(site, "run", VM_STATE_RUNNING);
+	site_make(site, "halt", VM_STATE_PAUSED);
+	fake_get()->on_call = change_the_row;
+	assert_int_equal(site_verb(site, "pause", "run"), -1);
+	assert_int_equal(site_guest(site, "run"), VM_GUEST_RUNNING);
+	assert_int_equal(site_verb(site, "resume", "halt"), -1);
+	assert_int_equal(site_guest(site, "halt"), VM_GUEST_PAUSED);
+	fake_forgive();
+	assert_int_equal(settle(site, "run"), 0);
+	site_assert(site, "run", VM_STATE_RUNNING);
+	assert_int_equal(settle(site, "halt"), 0);
+	site_assert(site, "halt", VM_STATE_PAUSED);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, site_setup, site_teardown)
@@ -104,6 +132,7 @@ int main(void)
 	        TEST(an_rm_by_force_over_a_killed_verb_is_finished),
 	        TEST(a_guest_found_by_a_killed_stop_by_force_goes_on),
 	        TEST(temporary_files_go_before_the_intent),
+	        TEST(what_cannot_be_committed_is_undone),
 	};
 #undef TEST
 
