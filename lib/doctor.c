@@ -177,6 +177,8 @@ int vm_doctor(struct vm_op *op, bool repair, struct vm_finding **ret, size_t *re
 	struct vm_findings findings = {.repair = repair};
 	int rc = 0;
 
+	if (repair)
+		vm_store_makes_space(op->root->store);
 	check_kvm(&findings);
 	check_drivers(op, &findings);
 	check_root(op, &findings);

@@ -25,6 +25,7 @@
 /* X(constant, name, whether NAME.done may fail too, what the effect is) */
 #define VM_FAULT_EFFECTS(X)                                                                        \
 	X(ROOT_MKDIR, "root.mkdir", false, "the data root and its directories are made")           \
+	X(STORE_ROOM, "store.room", false, "room is made for the store's log")                     \
 	X(STORE_COMMIT, "store.commit", false, "a transaction of the store is committed")          \
 	X(LOCK_CREATE, "lock.create", false, "a lock file or gate is opened, and made if missing") \
 	X(LOCK_TAKE, "lock.take", false, "a lock is taken")                                        \

@@ -28,6 +28,7 @@ static int rm_steps(struct vm_op *op, struct vm_held *held, const void *arg, str
 int vm_rm(struct vm_op *op, const char *selector, bool force, struct vm_instance *ret,
           struct vm_err *err)
 {
+	vm_store_makes_space(op->root->store);
 	op->force = force;
 	op->tolerate_damage = force;
 	return vm_held_run(op, selector, rm_steps, &force, ret, err);

@@ -94,6 +94,7 @@ static int stop_steps(struct vm_op *op, struct vm_held *held, const void *arg, s
 int vm_stop(struct vm_op *op, const char *selector, const struct vm_stop_options *options,
             struct vm_instance *ret, struct vm_err *err)
 {
+	vm_store_makes_space(op->root->store);
 	op->ends_vmm = true;
 	op->force = options->grace_ms == 0;
 	return vm_held_run(op, selector, stop_steps, options, ret, err);

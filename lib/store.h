@@ -98,6 +98,12 @@ enum { VM_EVENTS_KEPT = 100000, VM_EVENTS_KEPT_MAX = 1000000 };
 /* How many of the latest events stay; VM_EVENTS_KEPT unless told otherwise. Counters stay anyway.
  */
 void vm_store_keep_events(struct vm_store *store, unsigned count);
+/*
+ * Called by who removes or ends something before he changes it: he may go on when there is no room
+ * for the store any more, with what others have left for him. Everybody else's first change then
+ * fails with insufficient_resources.
+ */
+void vm_store_makes_space(struct vm_store *store);
 /* The data root's own random id. */
 const char *vm_store_root_id(const struct vm_store *store);
 

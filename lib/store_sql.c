@@ -146,6 +146,10 @@ void vm_sql_cleanup(sqlite3_stmt **stmt)
 
 int vm_sql_begin(struct vm_store *store, struct vm_err *err)
 {
+	/* Before the first change, so that no verb runs out of it in the middle. */
+	if (!store->has_room && vm_store_make_room(store, err) < 0)
+		return -1;
+	store->has_room = true;
 	return vm_sql_run(store, err, "BEGIN IMMEDIATE", "");
 }
 

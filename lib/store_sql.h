@@ -13,6 +13,7 @@ struct vm_store {
 	int64_t events_kept;
 	/* Kept prepared: a fork of many writes many. */
 	sqlite3_stmt *add_event, *drop_events, *add_count;
+	bool has_room; /* vm_store_make_room() has been called */
 };
 
 /*
@@ -45,6 +46,8 @@ int vm_store_migrate(struct vm_store *store, struct vm_err *err);
 /* Notes a lock file inside the caller's transaction: see store_locks.c. */
 int vm_sql_note_lock(struct vm_store *store, const char *id, struct vm_err *err);
 int vm_sql_forget_lock(struct vm_store *store, const char *id, struct vm_err *err);
+/* Sees to room for what a verb will write. See store_room.c. */
+int vm_store_make_room(struct vm_store *store, struct vm_err *err);
 /* Inserts an event, and counts it, inside the caller's transaction. */
 int vm_store_add_event(struct vm_store *store, const struct vm_event *event, struct vm_err *err);
 

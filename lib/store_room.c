@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Room for the store on a full disk. SQLite appends to its log (vmctl.db-wal) whatever is changed,
+ * also when that is a removal, so on a full disk nobody could remove anything. Therefore the
+ * blocks behind the end of the log are kept allocated: who changes something sees to that before
+ * his first transaction, and who makes space (rm, stop) may use them up. The log stays as long as
+ * it is; a process that closes the store does not delete it (SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE).
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "fault.h"
+#include "store_sql.h"
+#include "util.h"
+
+/* Of one verb the log gets 10 to 20 KB. In steps, so that most verbs find all of it there. */
+enum { ROOM_BYTES = 512 * 1024, STEP_BYTES = 128 * 1024 };
+
+static int allocate(int fd)
+{
+	struct stat st;
+	off_t end;
+	int rc;
+
+	if (fstat(fd, &st) < 0 || vm_fault(VM_FAULT_STORE_ROOM))
+		return -1;
+	end = (st.st_size / STEP_BYTES + 1) * STEP_BYTES + ROOM_BYTES;
+	do
+		rc = fallocate(fd, FALLOC_FL_KEEP_SIZE, st.st_size, end - st.st_size);
+	while (rc < 0 && errno == EINTR);
+	return rc < 0 || vm_fault(VM_FAULT_STORE_ROOM_DONE) ? -1 : 0;
+}
+
+int vm_store_make_room(struct vm_store *store, struct vm_err *err)
+{
+	const char *file = sqlite3_db_filename(store->db, "main");
+	const char *log = file && file[0] ? sqlite3_filename_wal(file) : NULL;
+	VM_AUTO_CLOSE int fd = -1;
+
+	if (!log)
+		return 0; /* in memory */
+	fd = open(log, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+	/* The store is being made; or a filesystem cannot do this, and goes without. */
+	if (fd < 0 ? errno == ENOENT : allocate(fd) == 0 || errno == EOPNOTSUPP)
+		return 0;
+	vm_err_sys(err, "store %s: keeping room for its log", file);
+	if (err->code == VM_ERR_INSUFFICIENT_RESOURCES)
+		vm_err_hint(err, "free some space there; 'vmctl rm' and 'vmctl stop' still work");
+	return -1;
+}
+
+void vm_store_makes_space(struct vm_store *store)
+{
+	struct vm_err ignored = {0};
+
+	vm_store_make_room(store, &ignored);
+	store->has_room = true;
+}
