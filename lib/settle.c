@@ -250,6 +250,7 @@ int vm_settle_again(struct vm_op *op, struct vm_held *held, struct vm_err *err)
 {
 	bool gone = false;
 
+	/* Nobody else has been here, but the row in hand is from before our own intent. */
 	return reload(op, held, err) < 0 ? -1 : vm_settle(op, held, &gone, err);
 }
 

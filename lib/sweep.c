@@ -93,7 +93,11 @@ static int sweep_dead(struct vm_op *op, const struct vm_instance *row)
 
 	if (row->state == VM_STATE_CREATING)
 		return 0;
-	/* A start or restore that was killed before its commit has left a VMM that nobody wants. */
+	/*
+	 * A start or restore that was killed before its commit has left a VMM that nobody wants.
+	 * All this is only advice: vm_held_settle() reads row and liveness again under the lock,
+	 * and what has been restored or stopped meanwhile is left alone.
+	 */
 	if ((row->intent.verb[0] && row->state != VM_STATE_RUNNING &&
 	     row->state != VM_STATE_PAUSED) ||
 	    vm_vmm_alive(op->root, row->id, &err) == 0) {
@@ -130,6 +134,10 @@ void vm_sweep_lock_file(struct vm_op *op, const char *id, struct vm_lock *lock)
 	char gate[VM_LOCK_NAME_SIZE];
 	struct vm_err err = {0};
 
+	/*
+	 * Looked at under the lock: since the note was read its process may have made the row after
+	 * all, before it died, and the lock file is that row's now.
+	 */
 	if (vm_store_get(op->root->store, id, &row, &err) == 0)
 		vm_lock_release(lock); /* it belongs to somebody, and stays */
 	else if (err.code == VM_ERR_NOT_FOUND)
