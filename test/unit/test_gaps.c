@@ -227,6 +227,53 @@ static void a_source_that_runs_by_now_is_held_alone(void **state)
 	munmap(hooked, sizeof(*hooked));
 }
 
+/* --- who only looks ------------------------------------------------------------------------------
+ */
+
+/* What a reader calls it who has read the row before the verbs, and asks for the VMM after them. */
+static void assert_observed(struct site *site, const char *const *verbs, enum vm_state expected)
+{
+	struct vm_instance row;
+
+	site_make(site, "src", VM_STATE_RUNNING);
+	row = site_row(site, "src");
+	for (; *verbs; verbs++)
+		site_do(site, *verbs, "src");
+	assert_int_equal(vm_observe(&site->root, &row, &site->err), 0);
+	assert_string_equal(vm_state_name(row.state), vm_state_name(expected));
+	assert_string_equal(row.failure, "");
+	vm_instance_free(&row);
+	site_do(site, "rm", "src");
+}
+
+static void a_vmm_that_was_ended_since_the_row_was_read_is_not_called_dead(void **state)
+{
+	struct site *site = *state;
+
+	assert_observed(site, (const char *const[]){"standby", NULL}, VM_STATE_STANDBY);
+	assert_observed(site, (const char *const[]){"stop", NULL}, VM_STATE_STOPPED);
+	assert_observed(site, (const char *const[]){"stop", "start", NULL}, VM_STATE_RUNNING);
+	assert_observed(site, (const char *const[]){"pause", "standby", "restore", NULL},
+	                VM_STATE_RUNNING);
+}
+
+/* Everything of a standby but its commit: what a reader says is what the next verb then finds. */
+static void a_standby_is_one_before_it_is_committed(void **state)
+{
+	struct site *site = *state;
+	struct vm_instance row;
+
+	site_make(site, "src", VM_STATE_STANDBY);
+	site_sql(site, "UPDATE instance SET state = 'running', occupies = 1, pid = 4711");
+	leave_intent(site, "standby");
+	row = site_row(site, "src");
+	assert_int_equal(vm_observe(&site->root, &row, &site->err), 0);
+	assert_string_equal(vm_state_name(row.state), "standby");
+	vm_instance_free(&row);
+	site_do(site, "standby", "src");
+	site_assert(site, "src", VM_STATE_STANDBY);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, site_setup, site_teardown)
@@ -237,6 +284,8 @@ int main(void)
 	        TEST(what_was_removed_is_not_found),
 	        TEST(a_name_is_that_of_the_instance_that_has_it_when_the_lock_is_had),
 	        TEST(a_source_that_runs_by_now_is_held_alone),
+	        TEST(a_vmm_that_was_ended_since_the_row_was_read_is_not_called_dead),
+	        TEST(a_standby_is_one_before_it_is_committed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
