@@ -18,9 +18,6 @@
 #include "manifest.h"
 #include "util.h"
 
-/* How often the source may change its state between our look and our lock. */
-enum { SOURCE_TRIES = 8 };
-
 bool vm_fork_with_memory(const struct vm_fork *fork)
 {
 	return fork->source.row.state != VM_STATE_STOPPED && fork->target != VM_STATE_STOPPED;
@@ -120,23 +117,43 @@ static enum vm_lock_mode lock_mode_for(const struct vm_driver *driver, enum vm_s
 	               : VM_LOCK_EXCLUSIVE;
 }
 
+/* Which lock the source will need, by what the store says without one. */
+static int advised_mode(const struct vm_fork *fork, enum vm_lock_mode *ret_mode, struct vm_err *err)
+{
+	const struct vm_driver *driver;
+	struct vm_instance row;
+	int rc;
+
+	if (vm_store_find(fork->op->root->store, fork->request->source, &row, err) < 0)
+		return -1;
+	rc = vm_driver_find(row.hypervisor, &driver, err);
+	if (rc == 0)
+		*ret_mode = lock_mode_for(driver, row.state);
+	vm_instance_free(&row);
+	return rc;
+}
+
 /*
- * Step 2: the source, locked. Which lock is needed depends on its state, which may change until the
- * lock is had: an exclusive lock where a shared one would do only costs time, but a shared one over
- * a source that has begun to run would let two forks pause and resume it at once. So look again,
- * and come back with the other lock if need be.
+ * Step 2: the source, locked. Each time the lock is had, vm_held_take() has read the row anew, with
+ * the generation and the state that stay as long as the lock is held, and everything is decided
+ * again on that row: whether it can be forked at all, to which state, and with which lock.
+ *
+ * - From the look without a lock to the lock, the source may have begun to run. An exclusive lock
+ *   where a shared one would do only costs time; but a shared one over a running source would let
+ *   two forks pause, save and resume it at once.
+ * - From the shared lock to the exclusive one it is nobody's: it may have been stopped, put in
+ *   standby, removed and made anew, at a higher generation or under another id. What was decided
+ *   under the shared lock is forgotten; of a source that runs no more, nothing is paused.
+ *
+ * The exclusive lock fits every state, so the second round is the last.
  */
 static int hold_source(struct vm_fork *fork, struct vm_err *err)
 {
 	enum vm_lock_mode mode = VM_LOCK_EXCLUSIVE;
-	struct vm_instance row;
 
-	if (vm_store_find(fork->op->root->store, fork->request->source, &row, err) < 0)
+	if (advised_mode(fork, &mode, err) < 0)
 		return -1;
-	if (row.state != VM_STATE_RUNNING)
-		mode = VM_LOCK_SHARED;
-	vm_instance_free(&row);
-	for (int i = 0; i < SOURCE_TRIES; i++) {
+	for (;;) {
 		if (vm_held_take(fork->op, fork->request->source, mode, &fork->source, err) < 0 ||
 		    check_source(fork->request, fork->source.driver, &fork->source.row,
 		                 &fork->target, err) < 0)
@@ -147,8 +164,6 @@ static int hold_source(struct vm_fork *fork, struct vm_err *err)
 		vm_held_release(&fork->source);
 		mode = VM_LOCK_EXCLUSIVE;
 	}
-	return vm_err_set(err, VM_ERR_BUSY, "%s changes its state all the time",
-	                  fork->request->source);
 }
 
 /*

@@ -112,16 +112,14 @@ int vm_held_open(const struct vm_op *op, struct vm_held *held, struct vm_err *er
 }
 
 /*
- * Locks and reloads what was found. Until the lock was had, anybody may have changed or removed the
- * instance: the row read before is only advice, everything is decided on the row read under the
+ * Locks and reloads what was found: 0, 1 it is gone or to be found anew, -1. Until the lock was
+ * had, anybody may have changed or removed the instance, or removed it and given its name to
+ * another: the row read before is only advice, everything is decided on the row read under the
  * lock.
  */
-int vm_held_settle(struct vm_op *op, const struct vm_instance *found, const struct vm_lock_how *how,
-                   struct vm_held *held, struct vm_err *err)
+static int lock_and_load(struct vm_op *op, const struct vm_instance *found,
+                         const struct vm_lock_how *how, struct vm_held *held, struct vm_err *err)
 {
-	bool gone = false;
-	int dirty;
-
 	if (vm_held_lock(op, found, how, &held->lock, err) < 0) {
 		if (err->code != VM_ERR_NOT_FOUND)
 			return -1;
@@ -140,20 +138,67 @@ int vm_held_settle(struct vm_op *op, const struct vm_instance *found, const stru
 			return -1;
 		vm_err_clear(err);
 	}
-	dirty = vm_settle_needed(op, held, err);
-	if (dirty <= 0)
-		return dirty;
-	/* Repair changes the instance: a sharer must let go and come back alone. */
-	if (how->mode == VM_LOCK_SHARED) {
-		struct vm_lock_how alone = *how;
+	return 0;
+}
 
-		alone.mode = VM_LOCK_EXCLUSIVE;
-		vm_held_release(held);
-		return vm_held_settle(op, found, &alone, held, err) < 0 ? -1 : 1;
-	}
+/* 0 settled, 1 it is gone, -1. Held exclusively. */
+static int settle(struct vm_op *op, struct vm_held *held, struct vm_err *err)
+{
+	bool gone = false;
+
 	if (vm_settle(op, held, &gone, err) < 0)
 		return -1;
 	return gone ? 1 : 0;
+}
+
+/* Whether anybody has been at an instance between two looks at its row. */
+static bool has_moved(const struct vm_instance *before, const struct vm_instance *now)
+{
+	return before->generation != now->generation || before->state != now->state ||
+	       strcmp(before->intent.verb, now->intent.verb) != 0;
+}
+
+/*
+ * Repair changes the instance, so a sharer that sees a need for it lets go, comes back alone, and
+ * then begins from the start with a shared lock: 1, or -1. In the gap the instance is anybody's.
+ * Who got in between has repaired it, for whoever takes the exclusive lock does that first, and may
+ * have gone on to run it, put it to rest or remove it. So generation, state and intent are compared
+ * with what we let go of. Where they are others the repair that we came for has been made, and what
+ * is there now is looked at from the start; nothing is done to it on the word of the older look.
+ * Where they are the same, the VMM may still have ended or come up, which no row tells: the need is
+ * looked for again.
+ */
+static int come_back_alone(struct vm_op *op, const struct vm_lock_how *how, struct vm_held *held,
+                           struct vm_err *err)
+{
+	struct vm_instance seen = held->row;
+	struct vm_lock_how alone = *how;
+	int rc;
+
+	alone.mode = VM_LOCK_EXCLUSIVE;
+	seen.spec = NULL;
+	vm_held_release(held);
+	rc = lock_and_load(op, &seen, &alone, held, err);
+	if (rc != 0 || has_moved(&seen, &held->row))
+		return rc < 0 ? -1 : 1;
+	rc = vm_settle_needed(op, held, err);
+	if (rc > 0)
+		rc = settle(op, held, err);
+	return rc < 0 ? -1 : 1;
+}
+
+int vm_held_settle(struct vm_op *op, const struct vm_instance *found, const struct vm_lock_how *how,
+                   struct vm_held *held, struct vm_err *err)
+{
+	int rc = lock_and_load(op, found, how, held, err);
+
+	if (rc != 0)
+		return rc;
+	rc = vm_settle_needed(op, held, err);
+	if (rc <= 0)
+		return rc;
+	return how->mode == VM_LOCK_SHARED ? come_back_alone(op, how, held, err)
+	                                   : settle(op, held, err);
 }
 
 int vm_held_take(struct vm_op *op, const char *selector, enum vm_lock_mode mode,

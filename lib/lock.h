@@ -7,10 +7,11 @@
  * thread holds is kept in a thread-local mask. Each lock file lives in the data root and is opened
  * with O_CLOEXEC, so no child keeps it.
  *
- * Instance locks have a gate in front (locks/<id>.gate). Everybody passes through the gate, and
- * whoever wants the lock exclusively keeps the gate closed while waiting for the holders to leave:
- * later sharers queue behind. So a stream of forks (shared) cannot starve a stop (exclusive). Those
- * who want the gate get it in the order in which they came, unless somebody in front is stopped.
+ * Instance locks and the store's have a gate in front (locks/<name>.gate). Everybody passes through
+ * the gate, and whoever wants the lock exclusively keeps the gate closed while waiting for the
+ * holders to leave: later sharers queue behind. So a stream of forks (shared) cannot starve a stop
+ * (exclusive). Those who want the gate get it in the order in which they came, unless somebody in
+ * front is stopped.
  *
  * After flock() succeeded the file is checked to be still linked under its name: its owner may have
  * deleted it while we waited (unlinking is the owner's last act, under the exclusive lock). Then

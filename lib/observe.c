@@ -29,16 +29,47 @@ static int observe_dead(struct vm_root *root, struct vm_instance *instance, stru
 	return 0;
 }
 
+/* Reads the row anew: 1 somebody has changed its state meanwhile, 0 nobody has or it is gone, -1.
+ */
+static int reread(struct vm_root *root, struct vm_instance *instance, struct vm_err *err)
+{
+	struct vm_instance now;
+	int moved;
+
+	if (vm_store_get(root->store, instance->id, &now, err) < 0) {
+		if (err->code != VM_ERR_NOT_FOUND)
+			return -1;
+		vm_err_clear(err);
+		return 0;
+	}
+	moved = now.generation != instance->generation || now.state != instance->state;
+	vm_instance_free(instance);
+	*instance = now;
+	return moved;
+}
+
+enum { LOOKS = 16 }; /* each time somebody got on */
+
 int vm_observe(struct vm_root *root, struct vm_instance *instance, struct vm_err *err)
 {
-	int alive;
+	for (int i = 0; i < LOOKS; i++) {
+		int rc;
 
-	if (instance->state != VM_STATE_RUNNING && instance->state != VM_STATE_PAUSED)
-		return 0;
-	alive = vm_vmm_alive(root, instance->id, err);
-	if (alive < 0)
-		return -1;
-	return alive ? 0 : observe_dead(root, instance, err);
+		if (instance->state != VM_STATE_RUNNING && instance->state != VM_STATE_PAUSED)
+			return 0;
+		rc = vm_vmm_alive(root, instance->id, err);
+		if (rc != 0)
+			return rc < 0 ? -1 : 0;
+		/*
+		 * No lock is held: between the row and this look at the VMM a verb may have stopped
+		 * it or put it in standby, and a VMM that was ended in good order must not be
+		 * called dead. Such a verb has committed its state, or its intent at least.
+		 */
+		rc = reread(root, instance, err);
+		if (rc <= 0)
+			return rc < 0 ? -1 : observe_dead(root, instance, err);
+	}
+	return 0;
 }
 
 /* Looks once: 1 there, 0 not yet, -1. `ret` is filled unless the instance is gone. */

@@ -14,6 +14,9 @@
 
 #define STORE_FILE "vmctl.db"
 
+/* How often the store may be taken away or put back old under our feet before we give up. */
+enum { SCHEMA_TRIES = 4 };
+
 char *vm_root_alive_name(const char *id, char *buf)
 {
 	snprintf(buf, VM_LOCK_NAME_SIZE, "%s.alive", id);
@@ -128,7 +131,8 @@ static int take_store_lock(struct vm_root *root, enum vm_lock_mode lock_mode, in
 {
 	const struct vm_lock_request request = {
 	        .dir_fd = root->locks_fd,
-	        .name = VM_ROOT_STORE_LOCK,
+	        .name = VM_STORE_LOCK,
+	        .gate = VM_STORE_GATE,
 	        .rank = VM_RANK_STORE,
 	        .mode = lock_mode,
 	        .deadline_ms = wait_ms > 0 ? vm_monotonic_ms() + wait_ms : wait_ms,
@@ -140,29 +144,50 @@ static int take_store_lock(struct vm_root *root, enum vm_lock_mode lock_mode, in
 }
 
 /*
+ * Makes or migrates the schema. Between our look under the shared lock and the exclusive one the
+ * lock was free: another verb may have done it. vm_store_open() looks at the version again inside
+ * its transaction, so that no step is taken twice.
+ */
+static int make_schema(struct vm_root *root, const char *file, int64_t wait_ms, struct vm_err *err)
+{
+	int rc;
+
+	if (take_store_lock(root, VM_LOCK_EXCLUSIVE, wait_ms, err) < 0)
+		return -1;
+	rc = vm_store_open(file, true, &root->store, err);
+	vm_store_close(root->store);
+	root->store = NULL;
+	vm_lock_release(&root->store_lock);
+	return rc;
+}
+
+/*
  * Opens the store for a changing verb. The common case needs only the shared lock; a missing or old
- * schema is made under the exclusive one. Between the two the lock is free for an instant: another
- * verb may make the schema first, which vm_store_migrate() sees because it looks again.
+ * schema is made under the exclusive one. From that to the shared one the lock is free for an
+ * instant too, and a vmctl that is newer than this one may migrate what we have just made: so what
+ * counts is the version that is read under the shared lock, which is kept.
  */
 static int open_store(struct vm_root *root, int64_t wait_ms, struct vm_err *err)
 {
 	VM_AUTO_FREE char *file = vm_strf(err, "%s/" STORE_FILE, root->path);
 
-	if (!file || take_store_lock(root, VM_LOCK_SHARED, wait_ms, err) < 0)
+	if (!file)
 		return -1;
-	if (vm_fs_exists(root->fd, STORE_FILE)) {
-		if (vm_store_open(file, false, &root->store, err) == 0)
-			return 0;
-		if (err->code != VM_ERR_NEEDS_REPAIR && err->code != VM_ERR_NOT_FOUND)
+	for (int i = 0; i < SCHEMA_TRIES; i++) {
+		if (take_store_lock(root, VM_LOCK_SHARED, wait_ms, err) < 0)
 			return -1;
-		vm_err_clear(err);
+		if (vm_fs_exists(root->fd, STORE_FILE)) {
+			if (vm_store_open(file, false, &root->store, err) == 0)
+				return 0;
+			if (err->code != VM_ERR_NEEDS_REPAIR && err->code != VM_ERR_NOT_FOUND)
+				return -1;
+			vm_err_clear(err);
+		}
+		vm_lock_release(&root->store_lock);
+		if (make_schema(root, file, wait_ms, err) < 0)
+			return -1;
 	}
-	vm_lock_release(&root->store_lock);
-	if (take_store_lock(root, VM_LOCK_EXCLUSIVE, wait_ms, err) < 0 ||
-	    vm_store_open(file, true, &root->store, err) < 0)
-		return -1;
-	vm_lock_release(&root->store_lock);
-	return take_store_lock(root, VM_LOCK_SHARED, wait_ms, err);
+	return vm_err_set(err, VM_ERR_BUSY, "the store of %s is replaced all the time", root->path);
 }
 
 static int open_store_to_read(struct vm_root *root, int64_t wait_ms, struct vm_err *err)

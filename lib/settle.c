@@ -78,6 +78,9 @@ enum vm_state vm_settle_verdict(const struct vm_instance *row, const struct vm_d
 	char tail[400];
 
 	why[0] = '\0';
+	/* Its standby was complete, and the VMM ended for that. */
+	if (strcmp(row->intent.verb, "standby") == 0 && vm_fs_exists(dir_fd, VM_FILE_MANIFEST))
+		return VM_STATE_STANDBY;
 	if (driver->ended_by_guest(dir_fd, &known) || strcmp(row->intent.verb, "stop") == 0)
 		return VM_STATE_STOPPED;
 	if (known) {
@@ -277,6 +280,7 @@ int vm_settle_again(struct vm_op *op, struct vm_held *held, struct vm_err *err)
 {
 	bool gone = false;
 
+	/* Nobody else has been here, but the row in hand is from before our own intent. */
 	return reload(op, held, err) < 0 ? -1 : vm_settle(op, held, &gone, err);
 }
 

@@ -13,7 +13,7 @@
 int vm_settle_needed(const struct vm_op *op, const struct vm_held *held, struct vm_err *err);
 /*
  * What an instance whose VMM is dead has become: stopped (its guest shut down, or it was being
- * stopped) or failed, and then why.
+ * stopped), standby (it was being put there, and all is saved) or failed, and then why.
  */
 enum vm_state vm_settle_verdict(const struct vm_instance *row, const struct vm_driver *driver,
                                 int dir_fd, char *why, size_t size);

@@ -101,7 +101,11 @@ static int sweep_dead(struct vm_op *op, const struct vm_instance *row)
 
 	if (row->state == VM_STATE_CREATING)
 		return 0;
-	/* A start or restore that was killed before its commit has left a VMM that nobody wants. */
+	/*
+	 * A start or restore that was killed before its commit has left a VMM that nobody wants.
+	 * All this is only advice: vm_held_settle() reads row and liveness again under the lock,
+	 * and what has been restored or stopped meanwhile is left alone.
+	 */
 	if ((row->intent.verb[0] && row->state != VM_STATE_RUNNING &&
 	     row->state != VM_STATE_PAUSED) ||
 	    vm_vmm_alive(op->root, row->id, &err) == 0) {
@@ -137,6 +141,10 @@ void vm_sweep_lock_file(struct vm_op *op, const char *id, struct vm_lock *lock)
 	struct vm_instance row = {0};
 	struct vm_err err = {0}, ignored = {0};
 
+	/*
+	 * Looked at under the lock: since the note was read its process may have made the row after
+	 * all, before it died, and the lock file is that row's now.
+	 */
 	if (vm_store_get(op->root->store, id, &row, &err) < 0 && err.code == VM_ERR_NOT_FOUND) {
 		vm_held_unlink_locks(op, id, lock, &ignored);
 		return;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Locks within one process: ranks, descriptors, timers, signals. test_lock.c has the protocol. */
+/* Locks within one process: descriptors, timers, signals. test_lock.c has the protocol. */
 #include "procs.h"
 
 #include <sys/file.h>
@@ -58,118 +58,6 @@ static struct vm_lock take(const struct fixture *f, const char *name, enum vm_lo
 	if (vm_lock_take(&request, &lock, &err) != 0)
 		fprintf(stderr, "%s\n", err.message);
 	return lock;
-}
-
-/* --- ranks --------------------------------------------------------------------------------------
- */
-
-static void the_mask_follows_what_is_held(void **state)
-{
-	const struct fixture *f = *state;
-	struct vm_lock store = take(f, "a", VM_RANK_STORE);
-	struct vm_lock source = take(f, "b", VM_RANK_SOURCE);
-	struct vm_lock child = take(f, "c", VM_RANK_CHILD);
-	struct vm_lock other_child = take(f, "d", VM_RANK_CHILD);
-	struct vm_lock slot = take(f, "e", VM_RANK_SLOT);
-
-	assert_int_equal(vm_lock_held_mask(), 1U << VM_RANK_STORE | 1U << VM_RANK_SOURCE |
-	                                              1U << VM_RANK_CHILD | 1U << VM_RANK_SLOT);
-	vm_lock_release(&slot);
-	vm_lock_release(&source); /* any order */
-	vm_lock_release(&child);
-	assert_int_equal(vm_lock_held_mask(), 1U << VM_RANK_STORE | 1U << VM_RANK_CHILD);
-	vm_lock_release(&child); /* a second time does nothing */
-	assert_int_equal(vm_lock_held_mask(), 1U << VM_RANK_STORE | 1U << VM_RANK_CHILD);
-	vm_lock_release(&other_child);
-	vm_lock_release(&store);
-	assert_int_equal(vm_lock_held_mask(), 0);
-}
-
-static int store_after_source(void *arg)
-{
-	expect_abort_here();
-	take(arg, "a", VM_RANK_SOURCE);
-	take(arg, "b", VM_RANK_STORE);
-	return 0;
-}
-
-static int source_twice(void *arg)
-{
-	expect_abort_here();
-	take(arg, "a", VM_RANK_SOURCE);
-	take(arg, "b", VM_RANK_SOURCE);
-	return 0;
-}
-
-static int child_after_memory(void *arg)
-{
-	expect_abort_here();
-	take(arg, "a", VM_RANK_CHILD);
-	take(arg, "b", VM_RANK_MEMORY);
-	take(arg, "c", VM_RANK_CHILD);
-	return 0;
-}
-
-static void taking_out_of_rank_order_is_an_assertion(void **state)
-{
-	assert_aborts(store_after_source, *state);
-	assert_aborts(source_twice, *state);
-	assert_aborts(child_after_memory, *state);
-}
-
-static void *release_in_thread(void *arg)
-{
-	vm_lock_release(arg);
-	return NULL;
-}
-
-static int release_elsewhere(void *arg)
-{
-	struct vm_lock lock = take(arg, "a", VM_RANK_SOURCE);
-	pthread_t thread;
-
-	expect_abort_here();
-	if (pthread_create(&thread, NULL, release_in_thread, &lock) == 0)
-		pthread_join(thread, NULL);
-	return 0;
-}
-
-static int unlink_shared(void *arg)
-{
-	const struct fixture *f = arg;
-	struct vm_lock_request request = request_for(f, "a", VM_RANK_SOURCE);
-	struct vm_lock lock = VM_LOCK_INIT;
-	struct vm_err err = {0};
-
-	expect_abort_here();
-	request.mode = VM_LOCK_SHARED;
-	if (vm_lock_take(&request, &lock, &err) == 0)
-		vm_lock_unlink_release(&lock, f->dir.fd, "a", NULL);
-	return 0;
-}
-
-static void misuse_of_a_held_lock_is_an_assertion(void **state)
-{
-	assert_aborts(release_elsewhere, *state);
-	assert_aborts(unlink_shared, *state);
-}
-
-static void *mask_in_thread(void *arg)
-{
-	*(unsigned *)arg = vm_lock_held_mask();
-	return NULL;
-}
-
-static void each_thread_has_a_mask_of_its_own(void **state)
-{
-	struct vm_lock lock = take(*state, "a", VM_RANK_SOURCE);
-	unsigned mask = 1;
-	pthread_t thread;
-
-	assert_int_equal(pthread_create(&thread, NULL, mask_in_thread, &mask), 0);
-	pthread_join(thread, NULL);
-	assert_int_equal(mask, 0);
-	vm_lock_release(&lock);
 }
 
 /* --- try, probe, leaks --------------------------------------------------------------------------
@@ -463,10 +351,6 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
-	        TEST(the_mask_follows_what_is_held),
-	        TEST(taking_out_of_rank_order_is_an_assertion),
-	        TEST(misuse_of_a_held_lock_is_an_assertion),
-	        TEST(each_thread_has_a_mask_of_its_own),
 	        TEST(try_and_probe_tell_held_from_free),
 	        TEST(nothing_leaks_from_success_or_failure),
 	        TEST(a_symbolic_link_is_not_followed),

@@ -86,7 +86,7 @@ static int hold_store_lock(void *arg)
 	struct vm_lock lock = VM_LOCK_INIT;
 	struct vm_err err = {0};
 	const struct vm_lock_request request = {.dir_fd = f->dir.fd,
-	                                        .name = "root/locks/store",
+	                                        .name = "root/locks/" VM_STORE_LOCK,
 	                                        .rank = VM_RANK_STORE,
 	                                        .mode = VM_LOCK_EXCLUSIVE,
 	                                        .deadline_ms = VM_WAIT_NONE,
@@ -209,6 +209,109 @@ static void a_store_of_an_older_vmctl_is_migrated_by_whoever_comes_first(void **
 	}
 }
 
+/* --- a stream of verbs ---------------------------------------------------------------------------
+ */
+
+enum { SHARERS = 4 };
+
+struct stream {
+	const struct fixture *fixture;
+	atomic_int inside, stop;
+	atomic_int turns[SHARERS];
+};
+
+struct sharer {
+	struct stream *stream;
+	int number;
+};
+
+static uintmax_t gate_inode(const struct stream *stream)
+{
+	struct stat st = {0};
+
+	return fstatat(stream->fixture->dir.fd, "root/locks/" VM_STORE_GATE, &st, 0) == 0
+	               ? st.st_ino
+	               : 0;
+}
+
+/*
+ * One leaves only when another stays, or when all others are held up at the gate. (Those who merely
+ * pass through it are never all: one of them has it.) So without a gate that is kept closed, the
+ * lock is never free.
+ */
+static void leave(struct stream *stream)
+{
+	for (;;) {
+		int inside = atomic_load(&stream->inside);
+
+		if (inside >= 2 || count_waiters(gate_inode(stream)) == SHARERS - 1 ||
+		    atomic_load(&stream->stop)) {
+			if (atomic_compare_exchange_strong(&stream->inside, &inside, inside - 1))
+				return;
+		}
+		sched_yield();
+	}
+}
+
+/* As verbs of an older vmctl do, one after the other: there is always somebody who has the lock. */
+static int share_without_pause(void *arg)
+{
+	const struct sharer *sharer = arg;
+	struct stream *stream = sharer->stream;
+	const struct vm_lock_request request = {.dir_fd = stream->fixture->dir.fd,
+	                                        .name = "root/locks/" VM_STORE_LOCK,
+	                                        .gate = "root/locks/" VM_STORE_GATE,
+	                                        .rank = VM_RANK_STORE,
+	                                        .mode = VM_LOCK_SHARED,
+	                                        .deadline_ms = patience(),
+	                                        .create = true,
+	                                        .what = "the store"};
+
+	while (!atomic_load(&stream->stop)) {
+		struct vm_lock lock = VM_LOCK_INIT;
+		struct vm_err err = {0};
+
+		if (vm_lock_take(&request, &lock, &err) < 0) {
+			fprintf(stderr, "%s\n", err.message);
+			return 1;
+		}
+		atomic_fetch_add(&stream->turns[sharer->number], 1);
+		atomic_fetch_add(&stream->inside, 1);
+		leave(stream);
+		vm_lock_release(&lock);
+	}
+	return 0;
+}
+
+static void a_migration_is_not_starved_by_a_stream_of_verbs(void **state)
+{
+	struct fixture *f = *state;
+	struct stream *stream = shared_memory(sizeof(*stream));
+	struct sharer sharers[SHARERS];
+	pid_t pids[SHARERS];
+
+	stream->fixture = f;
+	make_old_root(f);
+	for (int i = 0; i < SHARERS; i++) {
+		sharers[i] = (struct sharer){stream, i};
+		pids[i] = spawn(share_without_pause, &sharers[i]);
+	}
+	assert_true(wait_for(all_positive(stream->turns, SHARERS)));
+	for (int i = 0; i < 5; i++) {
+		struct vm_root root;
+		struct vm_err err;
+
+		if (open_root(f, VM_ROOT_CHANGE, &root, &err) < 0)
+			fail_msg("%s", err.message);
+		vm_root_close(&root);
+		make_old_root(f);
+	}
+	atomic_store(&stream->stop, 1);
+	for (int i = 0; i < SHARERS; i++)
+		assert_exits(pids[i], 0);
+	munmap(stream, sizeof(*stream));
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -217,6 +320,7 @@ int main(void)
 	        TEST(who_migrates_the_store_is_waited_for_but_not_by_readers),
 	        TEST(nobody_migrates_a_store_that_others_use),
 	        TEST(a_store_of_an_older_vmctl_is_migrated_by_whoever_comes_first),
+	        TEST(a_migration_is_not_starved_by_a_stream_of_verbs),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

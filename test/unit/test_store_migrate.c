@@ -130,14 +130,17 @@ static void a_migrated_store_is_like_a_new_one(void **state)
 	        "SELECT group_concat(type || name || tbl_name || ifnull(sql, ''))"
 	        " FROM (SELECT * FROM sqlite_master ORDER BY name)";
 	struct fixture *f = *state;
-	VM_AUTO_FREE char *fresh = text_of(f, query);
-	VM_AUTO_FREE char *migrated = NULL;
+	char *fresh = text_of(f, query), *migrated;
+	bool alike;
 	int64_t version = sql(f, "PRAGMA user_version");
 
 	replace_by_schema_1(f);
 	migrate(f);
 	migrated = text_of(f, query);
-	assert_string_equal(migrated, fresh);
+	alike = fresh && migrated && strcmp(migrated, fresh) == 0;
+	free(fresh);
+	free(migrated);
+	assert_true(alike);
 	assert_int_equal(sql(f, "PRAGMA user_version"), version);
 }
 
