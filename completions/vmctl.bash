@@ -32,6 +32,7 @@ _vmctl_reply() {
 	while IFS= read -r word; do
 		[[ -n $word && $word == "$cur"* ]] && COMPREPLY+=("$word")
 	done
+	return 0 # not what the last word was
 }
 
 _vmctl_files() {

@@ -184,6 +184,7 @@ help_synopsis() {
 	[ "$(complete_line vmctl fork --at)" = --atomic ]
 	[ "$(complete_line vmctl-fork --from)" = --from-running ]
 	[ "$(complete_line vmctl fork --target-state ru)" = running ]
+	[ "$(complete_line vmctl ls --state sto)" = stopped ]
 	[ "$(complete_line vmctl ls -o = js)" = json ]
 	for verb in $verbs; do
 		grep -qw "$verb" "$top/completions/vmctl.bash" || fail "$verb"
