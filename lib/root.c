@@ -12,6 +12,7 @@
 #include "util.h"
 
 #define STORE_FILE "vmctl.db"
+#define STORE_LOCK "store"
 
 char *vm_root_alive_name(const char *id, char *buf)
 {
@@ -120,7 +121,7 @@ static int take_store_lock(struct vm_root *root, enum vm_lock_mode lock_mode, in
 {
 	const struct vm_lock_request request = {
 	        .dir_fd = root->locks_fd,
-	        .name = VM_ROOT_STORE_LOCK,
+	        .name = STORE_LOCK,
 	        .rank = VM_RANK_STORE,
 	        .mode = lock_mode,
 	        .deadline_ms = wait_ms > 0 ? vm_monotonic_ms() + wait_ms : wait_ms,

@@ -50,7 +50,13 @@ int vm_root_open(const char *option, enum vm_root_mode mode, const int64_t *wait
                  struct vm_root *ret_root, int64_t *ret_wait_ms, struct vm_err *err);
 void vm_root_close(struct vm_root *root);
 
-#define VM_ROOT_STORE_LOCK "store"
+/*
+ * The store's lock below locks/. The gate gives an exclusive taker (migration, repair) its turn in
+ * a stream of changing verbs, each of which shares the lock.
+ */
+#define VM_STORE_LOCK "store"
+#define VM_STORE_GATE "store.gate"
+
 /* File names below run/ and locks/; the buffer must hold VM_ID_LEN + 8 bytes. Return buf. */
 enum { VM_LOCK_NAME_SIZE = VM_ID_LEN + 8 };
 char *vm_root_alive_name(const char *id, char *buf);
