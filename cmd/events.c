@@ -44,19 +44,19 @@ static const struct cli_option events_options[] = {
 
 static int add_verb(struct events_options *options, const char *word, struct vm_err *err)
 {
-	const char *verb = strcmp(word, VM_VERB_REPAIR) == 0 ? word : cli_verb_resolve(word);
+	const char *known = strcmp(word, VM_VERB_REPAIR) == 0 ? word : cli_verb_resolve(word);
 	size_t used = strlen(options->verbs);
 
-	if (verb == NULL) {
+	if (known == NULL) {
 		vm_err_set(err, VM_ERR_USAGE, "--verb: there is no verb '%.64s'", word);
 		if (cli_verb_suggest(word) != NULL)
 			vm_err_hint(err, "did you mean '%s'?", cli_verb_suggest(word));
 		return -1;
 	}
-	if (used + strlen(verb) + 2 > sizeof(options->verbs))
+	if (used + strlen(known) + 2 > sizeof(options->verbs))
 		return vm_err_set(err, VM_ERR_USAGE, "--verb: too many verbs");
 	(void)snprintf(options->verbs + used, sizeof(options->verbs) - used, "%s%s",
-	               used > 0 ? "," : "", verb);
+	               used > 0 ? "," : "", known);
 	return 0;
 }
 

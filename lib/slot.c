@@ -148,10 +148,10 @@ static int try_file(const struct scan *scan, unsigned index, struct vm_slot *ret
 
 	slot_name(scan->pool, index, name);
 	result = vm_lock_try(&request, &lock, err);
-	if (result == 1)
+	if (result == 1) {
 		futimens(lock.fd, NULL); /* since when it is held; only for those who look */
-	if (result == 1)
 		*ret_slot = (struct vm_slot){.file = lock, .index = index};
+	}
 	return result;
 }
 

@@ -208,6 +208,7 @@ column() {
 
 @test "events -f: ends at once when its reader is gone, though nothing happens" {
 	make_web web
+	# shellcheck disable=SC2016 # PIPESTATUS is for that shell
 	run -0 timeout 60 bash -c 'vmctl events -f | head -n 1; echo "${PIPESTATUS[0]}"'
 	assert_line --index 1 0
 }

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2317 # functions are called by name
 # For bats files whose tests run commands in the background, hold locks, or have a VMM wait. `setup`
 # calls vm_setup and jobs_setup, `teardown` jobs_teardown and then vm_teardown.
 

@@ -55,16 +55,16 @@ stat_is() {
 	vmctl fork web stopped --target-state stopped >/dev/null
 	run -4 vmctl fork web f-1
 	run -6 vmctl start f-1 web
-	vmctl events -o json >events
-	vmctl stats -o json >stats
-	assert_equal "$(jq -S -c .counters.operations stats)" "$(jq -S -s -c '
-		reduce .[] as $e ({}; .[$e.verb][$e.outcome] += 1)' events)"
-	assert_equal "$(jq -S -c .counters.operation_us stats)" "$(jq -S -s -c '
-		reduce .[] as $e ({}; .[$e.verb] += $e.duration_us)' events)"
-	assert_equal "$(jq -c .counters.forks stats)" '{"alias":0,"none":1,"relative":3,"rewrite":0}'
-	assert_equal "$(jq '.counters.disk_copies | add' stats)" \
-		"$(jq -s 'map(select(.disks)) | length' events)"
-	assert_equal "$(jq .window.operations stats)" "$(wc -l <events)"
+	vmctl events -o json >events.json
+	vmctl stats -o json >stats.json
+	assert_equal "$(jq -S -c .counters.operations stats.json)" "$(jq -S -s -c '
+		reduce .[] as $e ({}; .[$e.verb][$e.outcome] += 1)' events.json)"
+	assert_equal "$(jq -S -c .counters.operation_us stats.json)" "$(jq -S -s -c '
+		reduce .[] as $e ({}; .[$e.verb] += $e.duration_us)' events.json)"
+	assert_equal "$(jq -c .counters.forks stats.json)" '{"alias":0,"none":1,"relative":3,"rewrite":0}'
+	assert_equal "$(jq '.counters.disk_copies | add' stats.json)" \
+		"$(jq -s 'map(select(.disks)) | length' events.json)"
+	assert_equal "$(jq .window.operations stats.json)" "$(wc -l <events.json)"
 	run -0 vmctl stats
 	assert_line --regexp '^operations +fork,ok +4$'
 	assert_line --regexp '^running +3$'
@@ -287,22 +287,22 @@ parse() {
 	make_standby web
 	vmctl fork web -n 2 --name 'f-{}' >/dev/null
 	run -4 vmctl fork web f-1
-	vmctl stats -o json >json
+	vmctl stats -o json >json.txt
 	vmctl stats -o prometheus >prom
 	parse prom >parsed
 	assert_equal "$(jq -s -r 'map(.labels.root) | unique[]' parsed)" "$VMCTL_ROOT"
 	value() { jq -s -r "map(select(.name == \"$1\" $2)) | map(.value) | add" parsed; }
 	assert_equal "$(value vmctl_operations_total)" \
-		"$(jq '[.counters.operations[][]] | add' json)"
+		"$(jq '[.counters.operations[][]] | add' json.txt)"
 	assert_equal "$(value vmctl_operations_total \
 		'and .labels.verb == "fork" and .labels.outcome == "already_exists"')" 1
 	assert_equal "$(value vmctl_forks_total 'and .labels.relocation == "relative"')" 2
 	assert_equal "$(value vmctl_instances 'and .labels.state == "running"')" 2
 	assert_equal "$(value vmctl_restore_slots)" 32
-	assert_equal "$(value vmctl_slow_path)" "$(jq 'if .slow_path then 1 else 0 end' json)"
-	assert_equal "$(value vmctl_slow_path_reason)" "$(jq '.slow_path_reasons | length' json)"
+	assert_equal "$(value vmctl_slow_path)" "$(jq 'if .slow_path then 1 else 0 end' json.txt)"
+	assert_equal "$(value vmctl_slow_path_reason)" "$(jq '.slow_path_reasons | length' json.txt)"
 	assert_equal "$(value vmctl_operation_seconds_total '' | xargs printf '%.6f')" \
-		"$(jq '[.counters.operation_us[]] | add / 1000000' json | xargs printf '%.6f')"
+		"$(jq '[.counters.operation_us[]] | add / 1000000' json.txt | xargs printf '%.6f')"
 	assert [ "$(value vmctl_slow_path_window_seconds | cut -d . -f 1)" -ge 3600 ]
 }
 

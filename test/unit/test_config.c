@@ -104,10 +104,11 @@ static void every_key_is_read(void **state)
 
 	(void)state;
 	vm_config_init(&config);
-	parse_ok("limits: {max_running: 100, memory_overcommit: 4.0, min_free_disk: 1G,\n"
-	         "         max_concurrent_restores: 32}\n"
-	         "wait: 2m\napi_timeout: 500ms\nfirecracker: /usr/bin/firecracker\nevents_kept: 7\n",
-	         &config);
+	parse_ok(
+	        "limits: {max_running: 100, memory_overcommit: 4.0, min_free_disk: 1G,\n"
+	        "         max_concurrent_restores: 32}\n"
+	        "wait: 2m\napi_timeout: 500ms\nfirecracker: /usr/bin/firecracker\nevents_kept: 7\n",
+	        &config);
 	assert_int_equal(config.max_running, 100);
 	assert_true(config.memory_overcommit == 4.0);
 	assert_int_equal(config.min_free_disk_bytes, 1 << 30);
