@@ -25,6 +25,12 @@ _vmctl_names() {
 	vmctl ls --names ${root:+"$root"} ${states:+"--state=$states"} 2>/dev/null
 }
 
+# The outcomes that events have: ok, and the codes of errors.
+_vmctl_outcomes() {
+	printf '%s\n' ok system already_exists busy invalid_state insufficient_resources unsupported \
+		hypervisor corrupt incompatible timeout needs_repair
+}
+
 # Fills COMPREPLY with those of the given words (one a line) that begin with the current one.
 _vmctl_reply() {
 	local word
@@ -32,6 +38,7 @@ _vmctl_reply() {
 	while IFS= read -r word; do
 		[[ -n $word && $word == "$cur"* ]] && COMPREPLY+=("$word")
 	done
+	return 0 # not what the last word was
 }
 
 _vmctl_files() {
@@ -48,7 +55,13 @@ _vmctl_value() {
 	local verb=$1
 	case $prev in
 	--root) _vmctl_files -d ;;
-	-o | --output) _vmctl_reply < <(printf '%s\n' table json) ;;
+	-o | --output)
+		local formats=(table json)
+		[[ $verb != stats ]] || formats+=(prometheus)
+		_vmctl_reply < <(printf '%s\n' "${formats[@]}")
+		;;
+	--verb) _vmctl_reply < <(_vmctl_verbs | sed 's/^help$/repair/') ;;
+	--outcome) _vmctl_reply < <(_vmctl_outcomes) ;;
 	--state) _vmctl_reply < <(printf '%s\n' stopped standby running paused failed) ;;
 	--target-state) _vmctl_reply < <(printf '%s\n' stopped standby running) ;;
 	--parent) _vmctl_reply < <(_vmctl_names '') ;;
@@ -56,7 +69,7 @@ _vmctl_value() {
 	-f) [[ $verb == create ]] && _vmctl_files -f ;;
 	--wait) [[ $glued == yes ]] && COMPREPLY=() ;;
 	-n | -t | --count | --tail | --name | --time | --timeout | --escape | --vcpus | --memory | \
-		--boot-args | --hypervisor) COMPREPLY=() ;;
+		--boot-args | --hypervisor | --since | --until) COMPREPLY=() ;;
 	*) return 1 ;;
 	esac
 }
@@ -65,7 +78,7 @@ _vmctl_value() {
 _vmctl_instances() {
 	local states=''
 	case $1 in
-	create | doctor) return ;;
+	create | doctor | stats) return ;;
 	start) states=stopped,failed ;;
 	stop) states=running,paused,standby ;;
 	pause) states=running ;;
@@ -140,7 +153,7 @@ _vmctl_verbs() {
 
 complete -F _vmctl vmctl
 for _vmctl_word in create start stop pause resume standby restore fork ls inspect rm wait logs \
-	console doctor; do
+	console events stats doctor; do
 	complete -F _vmctl "vmctl-$_vmctl_word"
 done
 unset _vmctl_word

@@ -259,15 +259,15 @@ static void ask_everybody(struct search *search)
 	}
 }
 
-static void describe(struct vm_lock_process *processes, unsigned count)
+static void describe(const struct search *search)
 {
-	for (unsigned i = 0; i < count; i++) {
-		describe_verb(processes[i].pid, processes[i].verb);
-		processes[i].age_s = age_seconds(processes[i].pid);
+	for (unsigned i = 0; i < search->count; i++) {
+		describe_verb(search->found[i].pid, search->found[i].verb);
+		search->found[i].age_s = age_seconds(search->found[i].pid);
 	}
 }
 
-static unsigned find_holders(int fd, struct vm_lock_process *ret, unsigned room)
+unsigned vm_lock_holders(int fd, struct vm_lock_process *ret, unsigned room)
 {
 	struct search search = {.found = ret, .room = room};
 
@@ -276,15 +276,8 @@ static unsigned find_holders(int fd, struct vm_lock_process *ret, unsigned room)
 	ask_kernel(&search);
 	if (search.count == 0)
 		ask_everybody(&search);
+	describe(&search);
 	return search.count;
-}
-
-unsigned vm_lock_holders(int fd, struct vm_lock_process *ret, unsigned room)
-{
-	unsigned count = find_holders(fd, ret, room);
-
-	describe(ret, count);
-	return count;
 }
 
 unsigned vm_lock_waiters(int fd, struct vm_lock_process *ret, unsigned room)
@@ -294,21 +287,19 @@ unsigned vm_lock_waiters(int fd, struct vm_lock_process *ret, unsigned room)
 	if (fstat(fd, &search.file) != 0)
 		return 0;
 	ask_kernel(&search);
-	describe(ret, search.count);
+	describe(&search);
 	return search.count;
 }
 
 unsigned vm_lock_list_holders(int fd, char *buf, size_t size)
 {
 	struct vm_lock_process holders[KNOWN_MAX];
-	unsigned count = find_holders(fd, holders, KNOWN_MAX);
-	unsigned listed = count < LISTED_MAX ? count : LISTED_MAX;
+	unsigned count = vm_lock_holders(fd, holders, KNOWN_MAX);
 	size_t used = 0;
 
 	if (size > 0)
 		buf[0] = '\0';
-	describe(holders, listed);
-	for (unsigned i = 0; i < listed && used < size; i++) {
+	for (unsigned i = 0; i < count && i < LISTED_MAX && used < size; i++) {
 		char age[48];
 		int n;
 

@@ -128,7 +128,7 @@ static int add_store(struct table *table, struct vm_err *err)
 {
 	const struct vm_lock_claim like = {.waits = false};
 
-	if (add_lock(table, VM_STORE_LOCK, NULL, like, err) < 0)
+	if (add_lock(table, VM_STORE_LOCK, VM_STORE_GATE, like, err) < 0)
 		return -1;
 	for (size_t i = 0; i < table->count; i++) {
 		const struct vm_lock_claim *claim = &table->claims[i];

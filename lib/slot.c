@@ -153,12 +153,11 @@ static int try_file(const struct scan *scan, unsigned index, struct vm_slot *ret
 	if (vm_fault(VM_FAULT_SLOT_TAKE))
 		return vm_fs_fail(scan->pool->run_fd, name, "opening", err);
 	result = vm_lock_try(&request, &lock, err);
-	if (result == 1)
+	if (result == 1) {
 		futimens(lock.fd, NULL); /* since when it is held; only for those who look */
-	if (result == 1)
 		vm_fault(VM_FAULT_SLOT_TAKE_DONE);
-	if (result == 1)
 		*ret_slot = (struct vm_slot){.file = lock, .index = index};
+	}
 	return result;
 }
 

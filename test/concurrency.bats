@@ -5,36 +5,16 @@
 # Many processes at once: locks, names, restore slots.
 
 load helpers
+load jobs
 
 setup() {
 	vm_setup
-	holders=()
-	mkfifo release
+	jobs_setup
 }
 
 teardown() {
-	local pid
-	for pid in "${holders[@]}"; do
-		kill "$pid" 2>/dev/null || true
-	done
-	touch "$BATS_TEST_TMPDIR/go" # whoever waits in a gated Firecracker
+	jobs_teardown
 	vm_teardown
-}
-
-held() {
-	! flock -n "$1" true
-}
-
-# hold FILE: locks it from a process of its own, $holder, until it is killed.
-hold() {
-	(
-		exec 9>>"$1" 3>&-
-		flock 9
-		read -r _ <>release
-	) &
-	holder=$!
-	holders+=("$holder")
-	wait_for held "$1"
 }
 
 # What the last `run --separate-stderr` has said on its standard error.
@@ -42,29 +22,6 @@ assert_error() {
 	if [[ $stderr != *"$1"* ]]; then
 		fail "'$1' is not in: $stderr"
 	fi
-}
-
-let_go() {
-	kill "$1"
-	wait "$1" || true
-}
-
-# Whether somebody sleeps for an flock of this file.
-awaited() {
-	grep -q -E -e "-> FLOCK .*:$(stat -c %i "$1") " /proc/locks
-}
-
-# A Firecracker that waits for the file `go` before it begins: who loads with it keeps his slot.
-gated_firecracker() {
-	local real=${VMCTL_FIRECRACKER:-$(command -v firecracker)}
-	cat >gated <<-GATED
-		#!/bin/bash
-		[ "\$1" = --version ] || until [ -e '$BATS_TEST_TMPDIR/go' ]; do sleep 0.02; done
-		exec '$real' "\$@"
-	GATED
-	chmod +x gated
-	VMCTL_FIRECRACKER=$PWD/gated
-	export VMCTL_FIRECRACKER
 }
 
 # start_forks COUNT NAME [arguments...]: that many processes at once; {} in NAME is their number.

@@ -95,6 +95,8 @@ help_synopsis() {
 	run vmctl-fork a b c
 	[ "$status" -eq 2 ]
 	[[ $output == *"unexpected argument 'c'"* ]]
+	run vmctl-stats a
+	[ "$status" -eq 2 ]
 	run vmctl-doctor a
 	[ "$status" -eq 2 ]
 	[ ! -e "$VMCTL_ROOT" ]
@@ -180,11 +182,16 @@ help_synopsis() {
 			printf "%s\n" "${COMPREPLY[@]}"' - "$top/completions/vmctl.bash" "$@"
 	}
 	[ "$(complete_line vmctl fo)" = fork ]
-	[ "$(complete_line vmctl --root /tmp st | xargs)" = "start stop standby" ]
+	[ "$(complete_line vmctl --root /tmp st | xargs)" = "start stop standby stats" ]
 	[ "$(complete_line vmctl fork --at)" = --atomic ]
 	[ "$(complete_line vmctl-fork --from)" = --from-running ]
 	[ "$(complete_line vmctl fork --target-state ru)" = running ]
+	[ "$(complete_line vmctl ls --state sto)" = stopped ]
 	[ "$(complete_line vmctl ls -o = js)" = json ]
+	[ "$(complete_line vmctl ls -o = pro)" = "" ]
+	[ "$(complete_line vmctl-stats -o pro)" = prometheus ]
+	[ "$(complete_line vmctl events --verb rep)" = repair ]
+	[ "$(complete_line vmctl events --outcome bu)" = busy ]
 	for verb in $verbs; do
 		grep -qw "$verb" "$top/completions/vmctl.bash" || fail "$verb"
 	done

@@ -5,23 +5,16 @@
 # The verbs that only look: ls, inspect, wait, logs, console, doctor.
 
 load helpers
+load jobs
 
 setup() {
 	vm_setup
-	children=()
+	jobs_setup
 }
 
 teardown() {
-	local pid
-	for pid in "${children[@]}"; do
-		kill "$pid" 2>/dev/null || true
-	done
+	jobs_teardown
 	vm_teardown
-}
-
-wrong() {
-	echo "$*" >&2
-	return 1
 }
 
 make_web() {
@@ -32,33 +25,6 @@ kill_vmm() {
 	kill -KILL "$(vmctl inspect "$1" | jq -r .pid)"
 	none() { [ "$(live_vmms)" = "${1:-0}" ]; }
 	wait_for none
-}
-
-# background COMMAND...: runs it with its output in files `out` and `err`; $child is its pid.
-background() {
-	: >out # what the last one said is not to be found
-	: >err
-	"$@" <&0 >out 2>err 3>&- & # without <&0 the shell would give it /dev/null
-	child=$!
-	children+=("$child")
-}
-
-# Whether the vmctl in the background sleeps in its wait.
-sleeps() {
-	readlink "/proc/$child"/fd/* 2>/dev/null | grep -q inotify
-}
-
-# ended STATUS: the one in the background ends by itself, with this status.
-ended() {
-	local status=0
-	gone() { ! kill -0 "$child" 2>/dev/null; }
-	wait_for gone
-	wait "$child" || status=$?
-	[ "$status" = "$1" ] || wrong "exit status $status, not $1: $(cat err)"
-}
-
-said() {
-	grep -q -a -e "$1" "${2:-out}"
 }
 
 @test "ls: the columns, in order of name; nothing but the head without instances" {

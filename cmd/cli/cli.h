@@ -39,6 +39,7 @@ enum cli_flags {
 	CLI_WAITS = 1 << 0,    /* takes locks: --wait, --no-wait */
 	CLI_PRINTS = 1 << 1,   /* prints instances: -q */
 	CLI_DISPATCH = 1 << 2, /* options end at the first operand, which is a verb */
+	CLI_MEASURES = 1 << 3, /* prints numbers: -o prometheus */
 };
 
 enum { CLI_ANY = -1 };
@@ -60,7 +61,7 @@ struct cli_verb {
 	void (*more_help)(void); /* prints the end of --help; may be NULL */
 };
 
-enum cli_output { CLI_TABLE, CLI_JSON };
+enum cli_output { CLI_TABLE, CLI_JSON, CLI_PROMETHEUS };
 
 /* One run of a verb. */
 struct cli {

@@ -127,6 +127,11 @@ static int take_output(struct cli *cli, const char *value, struct vm_err *err)
 		cli->output = CLI_JSON;
 	else if (strcmp(value, "table") == 0)
 		cli->output = CLI_TABLE;
+	else if ((cli->verb->flags & CLI_MEASURES) != 0 && strcmp(value, "prometheus") == 0)
+		cli->output = CLI_PROMETHEUS;
+	else if ((cli->verb->flags & CLI_MEASURES) != 0)
+		return vm_err_set(err, VM_ERR_USAGE,
+		                  "--output is 'table', 'json' or 'prometheus', not '%s'", value);
 	else
 		return vm_err_set(err, VM_ERR_USAGE, "--output is 'table' or 'json', not '%s'",
 		                  value);

@@ -61,23 +61,35 @@ static size_t column_width(const struct cli_grid *grid, size_t column)
 	return widest;
 }
 
+static void print_row(const struct cli_grid *grid, size_t row, const size_t *widths)
+{
+	for (size_t i = 0; i < grid->columns; i++) {
+		const char *text = cell_text(grid, row, i);
+		size_t width = text_width(text);
+		size_t pad = widths != NULL && widths[i] > width ? widths[i] - width : 0;
+
+		(void)printf("%s%*s%s", text, (int)pad, "", i + 1 < grid->columns ? "  " : "\n");
+	}
+}
+
+void cli_grid_print_piece(const struct cli_grid *grid, bool header, size_t *widths)
+{
+	for (size_t i = 0; widths != NULL && i + 1 < grid->columns; i++) {
+		size_t width = column_width(grid, i);
+
+		if (width > widths[i])
+			widths[i] = width;
+	}
+	for (size_t row = header ? 0 : 1; row < grid->rows; row++)
+		print_row(grid, row, widths);
+}
+
 void cli_grid_print(const struct cli_grid *grid)
 {
 	struct vm_err err = {0};
 	VM_AUTO_FREE size_t *widths = vm_calloc(grid->columns, sizeof(*widths), &err);
 
-	for (size_t i = 0; widths != NULL && i + 1 < grid->columns; i++)
-		widths[i] = column_width(grid, i);
-	for (size_t row = 0; row < grid->rows; row++) {
-		for (size_t i = 0; i < grid->columns; i++) {
-			const char *text = cell_text(grid, row, i);
-			size_t width = text_width(text);
-			size_t pad = widths != NULL && widths[i] > width ? widths[i] - width : 0;
-
-			(void)printf("%s%*s%s", text, (int)pad, "",
-			             i + 1 < grid->columns ? "  " : "\n");
-		}
-	}
+	cli_grid_print_piece(grid, true, widths);
 }
 
 void cli_grid_free(struct cli_grid *grid)

@@ -19,6 +19,11 @@ int cli_grid_init(struct cli_grid *grid, const char *const *header, size_t colum
 /* Puts a cell in place and takes over `text`, which may be NULL. */
 void cli_grid_put(struct cli_grid *grid, size_t row, size_t column, char *text);
 void cli_grid_print(const struct cli_grid *grid);
+/*
+ * For a table that comes in pieces: `widths` (one a column, 0 in the beginning) is kept from piece
+ * to piece and only grows, so that the pieces stand below each other. The first has the header.
+ */
+void cli_grid_print_piece(const struct cli_grid *grid, bool header, size_t *widths);
 void cli_grid_free(struct cli_grid *grid);
 
 #endif

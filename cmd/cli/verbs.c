@@ -20,6 +20,8 @@ const struct cli_verb_entry cli_verbs[] = {
         {"wait", "Wait until instances are in a state", NULL},
         {"logs", "Print what an instance wrote to its console", NULL},
         {"console", "Attach to the serial console of an instance", NULL},
+        {"events", "Show what was done, by which verb, and how it ended", NULL},
+        {"stats", "Show counters, restore slots, locks, and what makes a host slow", NULL},
         {"doctor", "Check the host and the data root", NULL},
         {NULL, NULL, NULL},
 };

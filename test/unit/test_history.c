@@ -28,7 +28,7 @@ static void record_plain(struct fixture *f, int64_t time_us, char letter, const 
 }
 
 /* The seqs that come, as text: "1 2 3". */
-static const char *list(struct fixture *f, const struct vm_event_filter *filter, char buf[256])
+static const char *seqs(struct fixture *f, const struct vm_event_filter *filter, char buf[256])
 {
 	struct vm_past_event *events = NULL;
 	size_t count = 0, used = 0;
@@ -58,21 +58,21 @@ static void filters_let_through_what_they_name(void **state)
 	char buf[256];
 
 	record_some(f);
-	assert_string_equal(list(f, &(struct vm_event_filter){.last = -1}, buf), "1 2 3 4 5 6");
-	assert_string_equal(list(f, &(struct vm_event_filter){.last = 2}, buf), "5 6");
-	assert_string_equal(list(f, &(struct vm_event_filter){.last = 0}, buf), "");
-	assert_string_equal(list(f, &(struct vm_event_filter){.last = -1, .after = 4}, buf), "5 6");
-	assert_string_equal(list(f, &(struct vm_event_filter){.last = -1, .since_us = 300}, buf),
+	assert_string_equal(seqs(f, &(struct vm_event_filter){.last = -1}, buf), "1 2 3 4 5 6");
+	assert_string_equal(seqs(f, &(struct vm_event_filter){.last = 2}, buf), "5 6");
+	assert_string_equal(seqs(f, &(struct vm_event_filter){.last = 0}, buf), "");
+	assert_string_equal(seqs(f, &(struct vm_event_filter){.last = -1, .after = 4}, buf), "5 6");
+	assert_string_equal(seqs(f, &(struct vm_event_filter){.last = -1, .since_us = 300}, buf),
 	                    "3 4 5 6");
-	assert_string_equal(list(f, &(struct vm_event_filter){.last = -1, .until_us = 300}, buf),
+	assert_string_equal(seqs(f, &(struct vm_event_filter){.last = -1, .until_us = 300}, buf),
 	                    "1 2");
-	assert_string_equal(list(f, &(struct vm_event_filter){.last = -1, .verbs = "fork,rm"}, buf),
+	assert_string_equal(seqs(f, &(struct vm_event_filter){.last = -1, .verbs = "fork,rm"}, buf),
 	                    "3 4 5");
-	assert_string_equal(list(f, &(struct vm_event_filter){.last = -1, .verbs = "for"}, buf),
+	assert_string_equal(seqs(f, &(struct vm_event_filter){.last = -1, .verbs = "for"}, buf),
 	                    "");
-	assert_string_equal(list(f, &(struct vm_event_filter){.last = -1, .outcome = "busy"}, buf),
+	assert_string_equal(seqs(f, &(struct vm_event_filter){.last = -1, .outcome = "busy"}, buf),
 	                    "3");
-	assert_string_equal(list(f,
+	assert_string_equal(seqs(f,
 	                         &(struct vm_event_filter){.last = 1,
 	                                                   .verbs = "create,start",
 	                                                   .outcome = "ok",
@@ -151,7 +151,7 @@ static const char *list_of(struct fixture *f, const char *selector, char buf[256
 	struct vm_event_filter filter = {.last = -1};
 
 	assert_works(f, vm_events_of(f->store, selector, &filter, &f->err));
-	return list(f, &filter, buf);
+	return seqs(f, &filter, buf);
 }
 
 static void events_are_found_by_name_id_and_beginning_of_an_id(void **state)
