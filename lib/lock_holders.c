@@ -33,6 +33,7 @@ enum {
 struct search {
 	struct stat file;
 	bool waiters;
+	bool in_line; /* of those: with a ticket at this gate */
 	struct vm_lock_process *found;
 	unsigned room, count; /* more than `room` are not counted */
 };
@@ -178,11 +179,13 @@ static bool descriptor_fits(const struct search *search, pid_t pid, const char *
 	if (stat(path, &st) != 0 || st.st_ino != search->file.st_ino ||
 	    st.st_dev != search->file.st_dev)
 		return false;
-	if (search->waiters)
+	if (search->waiters && !search->in_line)
 		return true;
 	snprintf(path, sizeof(path), "fdinfo/%.16s", number);
 	read_proc(pid, path, info, sizeof(info));
 	lock = strstr(info, "FLOCK");
+	if (search->in_line) /* a ticket, and not the gate yet: see lock_impl.h */
+		return !lock && strstr(info, "OFDLCK");
 	if (lock && sscanf(lock, "FLOCK %*s %15s", word) == 1)
 		*mode = mode_of(word);
 	return lock != NULL;
@@ -287,6 +290,20 @@ unsigned vm_lock_waiters(int fd, struct vm_lock_process *ret, unsigned room)
 	if (fstat(fd, &search.file) != 0)
 		return 0;
 	ask_kernel(&search);
+	describe(&search);
+	return search.count;
+}
+
+unsigned vm_lock_in_line(int gate_fd, struct vm_lock_process *ret, unsigned room)
+{
+	struct search search = {.waiters = true, .found = ret, .room = room};
+
+	if (fstat(gate_fd, &search.file) != 0)
+		return 0;
+	ask_kernel(&search);
+	/* The kernel's list names nobody for a ticket, but the descriptor shows it. */
+	search.in_line = true;
+	ask_everybody(&search);
 	describe(&search);
 	return search.count;
 }
