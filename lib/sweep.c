@@ -37,6 +37,20 @@ static int drop_dead(struct vm_op *op, const char *id, struct vm_lock *lock, str
 	return rc;
 }
 
+/* Its lock file was there before the row; if it got lost, it is made again. */
+static int lock_maker(struct vm_op *op, const struct vm_instance *row,
+                      const struct vm_lock_how *how, struct vm_lock *ret_lock, struct vm_err *err)
+{
+	if (vm_held_lock(op, row, how, ret_lock, err) == 0)
+		return 0;
+	if (err->code != VM_ERR_NOT_FOUND)
+		return -1;
+	vm_err_clear(err);
+	if (vm_held_remake_lock(op, row, how, err) < 0)
+		return -1;
+	return vm_held_lock(op, row, how, ret_lock, err);
+}
+
 /* 1 when the row is gone, by us or by itself; 0 when its maker is alive or it has been published.
  */
 static int sweep_maker(struct vm_op *op, const struct vm_instance *row)
@@ -52,9 +66,7 @@ static int sweep_maker(struct vm_op *op, const struct vm_instance *row)
 	 */
 	if (row->intent.pid > 0 && kill(row->intent.pid, 0) < 0 && errno == ESRCH)
 		how.deadline_ms = vm_monotonic_ms() + ORPHAN_WAIT_MS;
-	how.create =
-	        true; /* its lock file was there before the row: if it got lost, it is made again */
-	rc = vm_held_lock(op, row, &how, &lock, &err);
+	rc = lock_maker(op, row, &how, &lock, &err);
 	if (rc == 0)
 		rc = drop_dead(op, row->id, &lock, &err);
 	if (lock.fd >= 0)
@@ -120,15 +132,17 @@ void vm_sweep_lock_file(struct vm_op *op, const char *id, struct vm_lock *lock)
 	struct vm_instance row = {0};
 	char gate[VM_LOCK_NAME_SIZE];
 	struct vm_err err = {0};
+	bool known = vm_store_get(op->root->store, id, &row, &err) == 0;
 
-	if (vm_store_get(op->root->store, id, &row, &err) == 0)
-		vm_lock_release(lock); /* it belongs to somebody, and stays */
-	else if (err.code == VM_ERR_NOT_FOUND)
+	if (!known && err.code == VM_ERR_NOT_FOUND) {
 		vm_lock_unlink_release(lock, op->root->locks_fd, id, vm_root_gate_name(id, gate));
+		known = true;
+	}
+	vm_lock_release(lock); /* else it belongs to somebody, and stays */
 	vm_instance_free(&row);
 	vm_err_clear(&err);
-	vm_lock_release(lock);
-	vm_store_forget_lock(op->root->store, id, &err);
+	if (known)
+		vm_store_forget_lock(op->root->store, id, &err);
 }
 
 void vm_sweep_lock_files(struct vm_op *op)
@@ -138,9 +152,10 @@ void vm_sweep_lock_files(struct vm_op *op)
 	struct vm_err err = {0};
 
 	anew.create = true; /* also when only the gate was made, or nothing */
-	while (vm_store_stray_lock(op->root->store, stray.id, stray.id, &err) > 0) {
+	while (vm_store_take_stray_lock(op->root->store, stray.id, &err) > 0) {
 		struct vm_lock lock = VM_LOCK_INIT;
 
+		/* If somebody has it, the note stays ours, and is swept once we are gone. */
 		if (vm_held_lock(op, &stray, &anew, &lock, &err) == 0)
 			vm_sweep_lock_file(op, stray.id, &lock);
 		vm_err_clear(&err);
