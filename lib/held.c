@@ -67,8 +67,8 @@ int vm_held_unlink_locks(struct vm_op *op, const char *id, struct vm_lock *lock,
  * may have lost the file of one that is still there: it is made again, noted first, so that a
  * removal or a kill meanwhile leaves none without a row.
  */
-static int remake_lock(struct vm_op *op, const struct vm_instance *found,
-                       const struct vm_lock_how *how, struct vm_err *err)
+int vm_held_remake_lock(struct vm_op *op, const struct vm_instance *found,
+                        const struct vm_lock_how *how, struct vm_err *err)
 {
 	struct vm_lock_how anew = {.rank = how->rank,
 	                           .mode = VM_LOCK_EXCLUSIVE,
@@ -124,7 +124,7 @@ static int lock_and_load(struct vm_op *op, const struct vm_instance *found,
 		if (err->code != VM_ERR_NOT_FOUND)
 			return -1;
 		vm_err_clear(err);
-		return remake_lock(op, found, how, err) < 0 ? -1 : 1;
+		return vm_held_remake_lock(op, found, how, err) < 0 ? -1 : 1;
 	}
 	if (vm_store_get(op->root->store, found->id, &held->row, err) < 0) {
 		if (err->code != VM_ERR_NOT_FOUND)

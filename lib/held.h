@@ -40,6 +40,12 @@ int vm_held_lock(struct vm_op *op, const struct vm_instance *row, const struct v
 int vm_held_unlink_locks(struct vm_op *op, const char *id, struct vm_lock *lock,
                          struct vm_err *err);
 /*
+ * Makes the lock file of an instance anew if it has lost it: what a vm_lock_take() without `create`
+ * that ended with not_found is followed by. Returns 0 also when the instance is gone, -1.
+ */
+int vm_held_remake_lock(struct vm_op *op, const struct vm_instance *found,
+                        const struct vm_lock_how *how, struct vm_err *err);
+/*
  * Locks, reloads and settles an instance found before: 0 when `held` is ready, 1 when it is gone or
  * must be found anew, -1. `held` is to be released in any case.
  */

@@ -204,15 +204,14 @@ static enum outcome lock_file(const struct vm_lock_request *request, const char 
 }
 
 /*
- * Called with the gate locked, after the lock was not had: if the lock file is gone for good,
- * nobody will ever delete the gate that we may have made after its owner unlinked the old one.
- * Others who wait for this gate notice that it is unlinked, as with any lock file.
+ * Under the lock: the gate was lost. Nobody can unlink the lock file now, so whoever will do it
+ * later finds this gate and unlinks it, too. Without a gate only the turn-taking has a gap.
  */
-static void drop_orphan_gate(const struct vm_lock_request *request, int gate)
+static void make_gate(const struct vm_lock_request *request)
 {
-	if (missing(request->dir_fd, request->name) &&
-	    still_linked(gate, request->dir_fd, request->gate))
-		unlinkat(request->dir_fd, request->gate, 0);
+	int fd = open_lock_file(request->dir_fd, request->gate, true);
+
+	vm_cleanup_close(&fd);
 }
 
 static int64_t gate_deadline(int64_t deadline_ms)
@@ -232,15 +231,19 @@ static enum outcome take_once(const struct vm_lock_request *request, int *ret_fd
 	if (!request->create && missing(request->dir_fd, request->name))
 		return GONE;
 	if (request->gate) {
-		outcome = lock_file(request, request->gate, true, VM_LOCK_EXCLUSIVE,
+		/*
+		 * Nor is one made by those who may not make the lock file: its owner may have
+		 * unlinked both since we looked, and nobody would ever unlink this one.
+		 */
+		outcome = lock_file(request, request->gate, request->create, VM_LOCK_EXCLUSIVE,
 		                    gate_deadline(request->deadline_ms), &gate, err);
-		if (outcome != GOT)
+		if (outcome != GOT && outcome != GONE)
 			return outcome;
 	}
 	outcome = lock_file(request, request->name, request->create, request->mode,
 	                    request->deadline_ms, ret_fd, err);
-	if (outcome != GOT && gate >= 0)
-		drop_orphan_gate(request, gate);
+	if (outcome == GOT && request->gate && gate < 0)
+		make_gate(request);
 	return outcome; /* and the gate opens */
 }
 

@@ -77,9 +77,10 @@ struct vm_lock_request {
  * interrupt.h). Several locks of rank CHILD may be held at once (a verb that makes many forks); of
  * every other rank one at a time.
  *
- * The gate is made when missing. A gate that is closed is waited for at least 200 ms whatever the
- * deadline says, VM_WAIT_NONE included: most often somebody is just passing through it, which is no
- * reason to call the lock busy.
+ * A missing gate is made: before the lock file by those who may create it, else once the lock is
+ * had. A gate that is closed is waited for at least 200 ms whatever the deadline says, VM_WAIT_NONE
+ * included: most often somebody is just passing through it, which is no reason to call the lock
+ * busy.
  */
 int vm_lock_take(const struct vm_lock_request *request, struct vm_lock *ret_lock,
                  struct vm_err *err);

@@ -97,7 +97,15 @@ static const char *const migrations[SCHEMA_VERSION] = {
         "CREATE TABLE counter ("
         "  name TEXT NOT NULL, label TEXT NOT NULL, value INTEGER NOT NULL,"
         "  PRIMARY KEY (name, label)"
-        ") WITHOUT ROWID;",
+        ") WITHOUT ROWID;"
+        /* A note of lock files is of one process; before, the last to note an id had it. */
+        "CREATE TABLE lock_file_3 ("
+        "  id TEXT NOT NULL, pid INTEGER NOT NULL, start INTEGER NOT NULL,"
+        "  PRIMARY KEY (id, pid, start)"
+        ") WITHOUT ROWID;"
+        "INSERT INTO lock_file_3 SELECT id, pid, start FROM lock_file;"
+        "DROP TABLE lock_file;"
+        "ALTER TABLE lock_file_3 RENAME TO lock_file;",
 };
 
 static int query_int(struct vm_store *store, const char *sql, int64_t *ret, struct vm_err *err)

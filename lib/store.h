@@ -130,16 +130,21 @@ int vm_store_list(struct vm_store *store, enum vm_list which, struct vm_instance
                   size_t *ret_count, struct vm_err *err);
 
 /*
- * Lock files that no row leads to yet, or any more, are noted with the process that is about to
- * make or unlink them. Noted before they are made; vm_store_reserve() takes the notes back,
- * vm_store_delete() puts them down again, and whoever has unlinked the files forgets them.
+ * Lock files that no row leads to yet, or any more, are noted by each process that is about to make
+ * or unlink them. Noted before they are made; vm_store_reserve() takes the notes back,
+ * vm_store_delete() puts them down again, and whoever has unlinked the files, or seen under the
+ * lock that they have a row, forgets them. Nobody forgets another's note.
  */
 int vm_store_note_locks(struct vm_store *store, const struct vm_instance *rows, size_t count,
                         struct vm_err *err);
 int vm_store_forget_lock(struct vm_store *store, const char *id, struct vm_err *err);
 /*
- * The next note after the id `after` ("" to begin) whose process is dead: 1 and the id, 0 none, -1.
+ * A note whose process is dead becomes ours: 1 and its id, 0 none, -1. So no two sweep for the same
+ * note, and one that is killed while it sweeps leaves a note again.
  */
+int vm_store_take_stray_lock(struct vm_store *store, char ret_id[VM_ID_LEN + 1],
+                             struct vm_err *err);
+/* The next such note after the id `after` ("" to begin), left as it is: 1 and its id, 0, -1. */
 int vm_store_stray_lock(struct vm_store *store, const char *after, char ret_id[VM_ID_LEN + 1],
                         struct vm_err *err);
 

@@ -38,6 +38,20 @@ static int drop_dead(struct vm_op *op, const char *id, struct vm_lock *lock, str
 	return rc;
 }
 
+/* Its lock file was there before the row; if it got lost, it is made again. */
+static int lock_maker(struct vm_op *op, const struct vm_instance *row,
+                      const struct vm_lock_how *how, struct vm_lock *ret_lock, struct vm_err *err)
+{
+	if (vm_held_lock(op, row, how, ret_lock, err) == 0)
+		return 0;
+	if (err->code != VM_ERR_NOT_FOUND)
+		return -1;
+	vm_err_clear(err);
+	if (vm_held_remake_lock(op, row, how, err) < 0)
+		return -1;
+	return vm_held_lock(op, row, how, ret_lock, err);
+}
+
 /*
  * A verb that was killed while it spawned a VMM has left a child that holds the lock until it
  * executes the hypervisor: an instant. The living hold it as long as they need.
@@ -57,9 +71,7 @@ int vm_sweep_maker(struct vm_op *op, const struct vm_instance *row, struct vm_er
 	struct vm_lock lock = VM_LOCK_INIT;
 	int rc;
 
-	how.create =
-	        true; /* its lock file was there before the row: if it got lost, it is made again */
-	rc = vm_held_lock(op, row, &how, &lock, err);
+	rc = lock_maker(op, row, &how, &lock, err);
 	if (rc == 0)
 		rc = drop_dead(op, row->id, &lock, err);
 	if (lock.fd >= 0)
@@ -162,9 +174,10 @@ void vm_sweep_lock_files(struct vm_op *op)
 	struct vm_err err = {0};
 
 	anew.create = true; /* also when only the gate was made, or nothing */
-	while (vm_store_stray_lock(op->root->store, stray.id, stray.id, &err) > 0) {
+	while (vm_store_take_stray_lock(op->root->store, stray.id, &err) > 0) {
 		struct vm_lock lock = VM_LOCK_INIT;
 
+		/* If somebody has it, the note stays ours, and is swept once we are gone. */
 		if (vm_held_lock(op, &stray, &anew, &lock, &err) == 0)
 			vm_sweep_lock_file(op, stray.id, &lock);
 		vm_err_clear(&err);

@@ -424,8 +424,8 @@ static void a_waiter_that_may_create_makes_a_new_one(void **state)
 	assert_true(exists(f, "web.gate"));
 }
 
-/* The waiter made a gate after the owner had unlinked the old one: nobody else would delete it. */
-static void a_gate_made_too_late_is_taken_away(void **state)
+/* Made after the owner had unlinked the old one, it would stay for ever. */
+static void a_waiter_that_may_not_create_makes_no_gate(void **state)
 {
 	struct fixture *f = *state;
 	pid_t owner = spawn_holder(f, VM_LOCK_EXCLUSIVE);
@@ -436,11 +436,27 @@ static void a_gate_made_too_late_is_taken_away(void **state)
 	f->request.create = false;
 	waiter = spawn(take_and_release, f);
 	assert_true(wait_for(count_waiters(inode) == 1));
-	assert_true(exists(f, "web.gate"));
+	assert_false(exists(f, "web.gate"));
+	assert_busy(f, VM_WAIT_NONE, owner);
+	assert_false(exists(f, "web.gate"));
 	assert_int_equal(unlinkat(f->dir.fd, "web", 0), 0);
 	kill_and_reap(owner);
 	assert_exits(waiter, VM_ERR_NOT_FOUND);
 	assert_false(exists(f, "web.gate"));
+}
+
+static void a_lost_gate_is_made_by_who_has_the_lock(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(take_and_release(f), 0);
+	f->request.create = false;
+	for (int i = 0; i < 2; i++) {
+		f->request.mode = i ? VM_LOCK_SHARED : VM_LOCK_EXCLUSIVE;
+		assert_int_equal(unlinkat(f->dir.fd, "web.gate", 0), 0);
+		assert_int_equal(take_and_release(f), 0);
+		assert_true(exists(f, "web.gate"));
+	}
 }
 
 static void exclusion_survives_deletion_and_creation(void **state)
@@ -484,7 +500,8 @@ int main(void)
 	        TEST(a_waiter_that_may_create_makes_a_new_one),
 	        TEST(exclusion_survives_deletion_and_creation),
 	        TEST(a_missing_lock_is_not_found_and_leaves_no_gate),
-	        TEST(a_gate_made_too_late_is_taken_away),
+	        TEST(a_waiter_that_may_not_create_makes_no_gate),
+	        TEST(a_lost_gate_is_made_by_who_has_the_lock),
 	};
 #undef TEST
 
