@@ -133,7 +133,7 @@ static int check_directory(struct vm_op *op, int dir_fd, const char *suffix, con
 		    !vm_fs_exists(dir_fd, file))
 			continue;
 		leftover(findings, findings->repair ? vm_repair_stray(op, id, &why) : 1, &why,
-		         REPAIR, "%s%s belongs to no instance", what, id);
+		         REPAIR, "%s%s belongs to no instance", what, file);
 	}
 	free(names.list);
 	return rc;

@@ -372,8 +372,7 @@ terminal() {
 		*) : >"$VMCTL_ROOT/$path" ;;
 		esac
 		run -13 vmctl doctor
-		[[ $output == *LEFT*${path%/}* ]] || [[ $output == *LEFT*"${path%%/*}/ $id"* ]] ||
-			wrong "$path: $output"
+		[[ $output == *LEFT*${path%/}* ]] || wrong "$path: $output"
 		rm -r "${VMCTL_ROOT:?}/$path"
 		assert_clean
 	done
