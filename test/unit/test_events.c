@@ -3,7 +3,7 @@
 #include "store_fixture.h"
 
 #include "events.h"
-#include "old_store.h"
+#include "schema_1.h"
 
 enum { PROCESSES = 8, COMMITS = 40 };
 
@@ -316,11 +316,11 @@ static void a_store_of_the_first_schema_is_migrated_with_all_that_is_in_it(void 
 	vm_store_close(f->store);
 	f->store = NULL;
 	snprintf(path, sizeof(path), "%s/old.db", f->dir.path);
-	make_old_store(path);
+	make_schema_1(path);
 	memcpy(f->path, path, strlen(path) + 1);
 	assert_fails(f, vm_store_open(f->path, false, &f->store, &f->err), VM_ERR_NEEDS_REPAIR);
 	assert_works(f, vm_store_open(f->path, true, &f->store, &f->err));
-	assert_string_equal(vm_store_root_id(f->store), OLD_STORE_ROOT_ID);
+	assert_string_equal(vm_store_root_id(f->store), SCHEMA_1_ROOT_ID);
 	assert_int_equal(sql(f, "SELECT count(*) FROM instance WHERE name IN ('web', 'db')"), 2);
 	assert_int_equal(sql(f, "SELECT generation FROM instance WHERE guest_cid = 65540"), 7);
 	assert_int_equal(sql(f, "SELECT count(*) FROM intent WHERE verb = 'rm'"), 1);

@@ -2,7 +2,7 @@
 /* Which events operations leave: failures at every stage, nothing to do, repairs. */
 #include "site.h"
 
-#include "old_store.h"
+#include "schema_1.h"
 
 static int64_t events(struct site *site, const char *where)
 {
@@ -279,7 +279,7 @@ static void who_only_reads_an_older_root_sees_what_is_in_it(void **state)
 		assert_int_equal(unlink(path), 0);
 		unlinkat(site->dir.fd, "root/vmctl.db-wal", 0);
 		unlinkat(site->dir.fd, "root/vmctl.db-shm", 0);
-		make_old_store(path);
+		make_schema_1(path);
 		assert_int_equal(vm_root_open(site->root_path, modes[i], &wait, &site->root, NULL,
 		                              &site->err),
 		                 0);

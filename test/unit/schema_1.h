@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A store as the first vmctl made it, with rows in it, for the tests of migrations. Never edited.
  */
-#ifndef VM_TEST_OLD_STORE_H
-#define VM_TEST_OLD_STORE_H
+#ifndef VM_TEST_SCHEMA_1_H
+#define VM_TEST_SCHEMA_1_H
 
 #include "procs.h"
 
 #include <sqlite3.h>
 
-#define OLD_STORE_ROOT_ID "rrrrrrrrrrrrrrrrrrrrrrrr"
+#define SCHEMA_1_ROOT_ID "rrrrrrrrrrrrrrrrrrrrrrrr"
 
-static const char old_store_schema[] =
+static const char schema_1[] =
         "PRAGMA page_size = 1024;"
         "PRAGMA journal_mode = WAL;"
         "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;"
@@ -56,8 +56,8 @@ static const char old_store_schema[] =
         "PRAGMA user_version = 1;";
 
 /* Two instances, one of them with an intent, and three events. */
-static const char old_store_rows[] =
-        "INSERT INTO meta VALUES ('root_id', '" OLD_STORE_ROOT_ID "');"
+static const char schema_1_rows[] =
+        "INSERT INTO meta VALUES ('root_id', '" SCHEMA_1_ROOT_ID "');"
         "INSERT INTO instance (id, name, state, generation, hypervisor, guest_cid, vcpus,"
         "  memory_bytes, created_us, changed_us, spec)"
         "  VALUES ('aaaaaaaaaaaaaaaaaaaaaaaa', 'web', 'standby', 7, 'fake', 65540, 1, 1048576,"
@@ -70,13 +70,13 @@ static const char old_store_rows[] =
         "  (20, 'fork', 'cccccccccccccccccccccccc', 'gone', 'ok', 200, 30, 'relative', NULL),"
         "  (30, 'stop', 'aaaaaaaaaaaaaaaaaaaaaaaa', 'web', 'hypervisor', 300, 0, NULL, 'why');";
 
-static inline void make_old_store(const char *path)
+static inline void make_schema_1(const char *path)
 {
 	sqlite3 *db;
 
 	assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
-	if (sqlite3_exec(db, old_store_schema, NULL, NULL, NULL) != SQLITE_OK ||
-	    sqlite3_exec(db, old_store_rows, NULL, NULL, NULL) != SQLITE_OK)
+	if (sqlite3_exec(db, schema_1, NULL, NULL, NULL) != SQLITE_OK ||
+	    sqlite3_exec(db, schema_1_rows, NULL, NULL, NULL) != SQLITE_OK)
 		fail_msg("%s", sqlite3_errmsg(db));
 	assert_int_equal(sqlite3_close(db), SQLITE_OK);
 }
