@@ -2,6 +2,7 @@
 # The only build system. `make help` lists the targets.
 #
 #   SAN=1       AddressSanitizer and UndefinedBehaviorSanitizer, in build/san
+#   FAULTS=1    fault points (docs/faults.md), in build/faults; for tests only
 #   CI=true     warnings are errors
 #   CC=clang    both gcc >= 12 and clang >= 14 build it
 #   BUILD=DIR   build there; PREFIX, DESTDIR: where `make install` puts things
@@ -14,7 +15,7 @@ endif
 PKGS := yaml-0.1 jansson sqlite3 libisal
 PREFIX ?= /usr/local
 comma := ,
-BUILD := build$(if $(SAN),/san)
+BUILD := build$(if $(SAN),/san)$(if $(FAULTS),/faults)
 
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 PKG_LIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null)
@@ -24,7 +25,7 @@ OPT := $(if $(SAN),-O1 -g -fsanitize=address$(comma)undefined -fno-sanitize-reco
 	-fno-omit-frame-pointer,-O2 -g -D_FORTIFY_SOURCE=2)
 CFLAGS ?=
 ALL_CFLAGS := -std=c17 -D_GNU_SOURCE -pthread -Ilib $(PKG_CFLAGS) $(WARN) $(OPT) \
-	-DVM_VERSION='"$(VERSION)"' -MMD -MP $(CFLAGS)
+	-DVM_VERSION='"$(VERSION)"' $(if $(FAULTS),-DVM_FAULTS) -MMD -MP $(CFLAGS)
 ALL_LDFLAGS := -pthread $(if $(SAN),-fsanitize=address$(comma)undefined) \
 	-Wl,-z,now,-z,relro,--as-needed $(LDFLAGS)
 
@@ -197,6 +198,7 @@ clean:
 help:
 	@echo 'make              build everything into build/bin'
 	@echo 'make SAN=1        the same with the address and undefined behaviour sanitizers'
+	@echo 'make FAULTS=1     the same with fault points, in build/faults (docs/faults.md)'
 	@echo 'make guest        the guest of the tests, build/guest/guest.elf'
 	@echo 'make unit         the unit tests, as programs in build/test'
 	@echo 'make check        all tests (test/run; test/run --help says how to run some)'

@@ -3,7 +3,34 @@
 #include <stdio.h>
 
 #include "cli/cli.h"
+#include "fault.h"
 #include "util.h"
+
+enum { KEY_REPAIR = CLI_KEY_VERB, KEY_FAULT_POINTS };
+
+struct doctor_options {
+	bool repair, fault_points;
+};
+
+static const struct cli_option doctor_options[] = {
+        {"repair", KEY_REPAIR, NULL, "settle all that killed commands have left", 0, false},
+        {"fault-points", KEY_FAULT_POINTS, NULL,
+         "list where a build for tests can be made to fail, and exit", 0, false},
+        {NULL, 0, NULL, NULL, 0, false},
+};
+
+static int option(void *ctx, int key, const char *value, struct vm_err *err)
+{
+	struct doctor_options *options = ctx;
+
+	(void)value;
+	(void)err;
+	if (key == KEY_REPAIR)
+		options->repair = true;
+	else
+		options->fault_points = true;
+	return 0;
+}
 
 static const struct {
 	const char *mark, *name;
@@ -12,6 +39,7 @@ static const struct {
         [VM_FINDING_WARNING] = {"WARN", "warning"},
         [VM_FINDING_ERROR] = {"ERROR", "error"},
         [VM_FINDING_LEFTOVER] = {"LEFT", "leftover"},
+        [VM_FINDING_REPAIRED] = {"FIXED", "repaired"},
 };
 
 static int print_json(const struct vm_finding *findings, size_t count, struct vm_err *err)
@@ -53,12 +81,47 @@ static enum vm_code judge(const struct vm_finding *findings, size_t count)
 	return code;
 }
 
+static json_t *point_json(const struct vm_fault_info *info)
+{
+	return json_pack("{s:s, s:b, s:s}", "point", info->name, "may_fail", (int)info->may_fail,
+	                 "effect", info->what);
+}
+
+/* Where a build with FAULTS=1 can be killed, stopped or made to fail. */
+static int print_points(struct cli *cli, struct vm_err *err)
+{
+	json_t *list = json_array();
+
+	for (int i = 0; i < VM_FAULT_COUNT; i++) {
+		struct vm_fault_info info;
+
+		vm_fault_info((enum vm_fault_point)i, &info);
+		if (cli->output == CLI_JSON)
+			(void)json_array_append_new(list, point_json(&info));
+		else
+			(void)printf("%-22s  %-9s  %s\n", info.name,
+			             info.may_fail ? "kill,fail" : "kill", info.what);
+	}
+	if (cli->output == CLI_JSON)
+		return cli_print_json(list, err);
+	json_decref(list);
+	if (!vm_fault_built_in())
+		cli_warn(cli, "this vmctl was built without FAULTS=1: the points are not in it");
+	return 0;
+}
+
 static int run(struct cli *cli, struct vm_err *err)
 {
+	const struct doctor_options *options = cli->options;
 	VM_AUTO_FREE struct vm_finding *findings = NULL;
 	size_t count = 0;
 
-	if (cli_open(cli, VM_ROOT_READ, err) < 0 || vm_doctor(&cli->op, &findings, &count, err) < 0)
+	if (options->fault_points && options->repair)
+		return cli_usage(cli, err, "--repair and --fault-points do not go together");
+	if (options->fault_points)
+		return print_points(cli, err);
+	if (cli_open(cli, options->repair ? VM_ROOT_CHANGE : VM_ROOT_READ, err) < 0 ||
+	    vm_doctor(&cli->op, options->repair, &findings, &count, err) < 0)
 		return -1;
 	cli_progress_hide(&cli->progress);
 	if (cli->output == CLI_JSON) {
@@ -73,12 +136,17 @@ static int run(struct cli *cli, struct vm_err *err)
 
 static const struct cli_verb verb = {
         .name = "doctor",
-        .synopsis = "",
+        .synopsis = "[--repair | --fault-points]",
         .operands = "",
+        .flags = CLI_WAITS,
+        .options = doctor_options,
+        .option = option,
         .run = run,
 };
 
 int main(int argc, char **argv)
 {
-	return cli_main(&verb, NULL, argc, argv);
+	struct doctor_options options = {0};
+
+	return cli_main(&verb, &options, argc, argv);
 }

@@ -10,7 +10,8 @@
 #include "sweep.h"
 #include "util.h"
 
-/* A name may be fought over by makers that die one after the other; each round one of them got on.
+/* A name or a guest CID may be fought over by makers that die one after the other; each round one
+ * of them got on.
  */
 enum { TAKEOVER_TRIES = 64, FRESH_WAIT_MS = 5000 };
 
@@ -33,15 +34,10 @@ void vm_child_release(struct vm_child *child)
 static void unlock_children(struct vm_op *op, struct vm_child *children, size_t count)
 {
 	for (size_t i = 0; i < count; i++) {
-		char gate[VM_LOCK_NAME_SIZE];
-
 		struct vm_err ignored = {0}; /* what stays noted is swept once we are gone */
 
-		if (children[i].lock.fd < 0)
-			continue;
-		vm_lock_unlink_release(&children[i].lock, op->root->locks_fd, children[i].row.id,
-		                       vm_root_gate_name(children[i].row.id, gate));
-		vm_store_forget_lock(op->root->store, children[i].row.id, &ignored);
+		if (vm_id_valid(children[i].row.id))
+			vm_held_unlink_locks(op, children[i].row.id, &children[i].lock, &ignored);
 	}
 }
 
@@ -69,14 +65,6 @@ static int lock_children(struct vm_op *op, struct vm_child *children, struct vm_
 	return 0;
 }
 
-/* Whether another try may succeed, because what stood in the way was a dead process's. */
-static bool make_way(struct vm_op *op, const char *name, enum vm_code refused)
-{
-	if (refused == VM_ERR_ALREADY_EXISTS)
-		return vm_sweep_name(op, name);
-	return refused == VM_ERR_INSUFFICIENT_RESOURCES && vm_sweep_all(op) > 0;
-}
-
 int vm_child_reserve(struct vm_op *op, struct vm_child *children, size_t count, bool needs_cid,
                      struct vm_err *err)
 {
@@ -86,19 +74,16 @@ int vm_child_reserve(struct vm_op *op, struct vm_child *children, size_t count, 
 
 	if (!rows)
 		return -1;
-	/* What dead makers left is in nobody's way, but it may run: it goes before something new
-	 * comes. */
-	vm_sweep_makers(op);
 	rc = lock_children(op, children, rows, count, err);
 	for (int i = 0; rc == 0 && i < TAKEOVER_TRIES; i++) {
-		size_t conflict = 0;
+		struct vm_conflict conflict = {0};
 
 		for (size_t k = 0; k < count; k++)
 			rows[k] = children[k].row;
 		rc = vm_store_reserve(op->root->store, rows, count, needs_cid, op->verb, &limits,
 		                      &conflict, err);
 		if (rc == 0 || i == TAKEOVER_TRIES - 1 ||
-		    !make_way(op, rows[conflict].name, err->code))
+		    !vm_sweep_refusal(op, err->code, rows[conflict.row].name, conflict.cid_holder))
 			break;
 		vm_err_clear(err);
 		rc = 0;

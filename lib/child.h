@@ -27,8 +27,9 @@ void vm_child_init(struct vm_child *child);
 
 /*
  * Locks and reserves all, or none. `rows` need name, hypervisor, vcpus, memory_bytes, spec,
- * occupies and the parent's id and name set. Errors: already_exists, busy, insufficient_resources,
- * system.
+ * occupies and the parent's id and name set, and guest_cid where it is not free to choose: what the
+ * dead have of names, places and guest CIDs is taken over. Errors: already_exists, busy,
+ * insufficient_resources, system.
  */
 int vm_child_reserve(struct vm_op *op, struct vm_child *children, size_t count, bool needs_cid,
                      struct vm_err *err);

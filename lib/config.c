@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "config.h"
 
+#include <assert.h>
 #include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "driver/driver.h"
 #include "store.h"
 #include "util.h"
 #include "yamldoc.h"
@@ -22,8 +24,8 @@ enum {
 static const double max_overcommit = 1000;
 static const int64_t max_duration_ms = INT64_C(366) * 24 * 3600 * 1000;
 
-static const char *const config_keys[] = {"limits",      "wait",        "api_timeout",
-                                          "firecracker", "events_kept", NULL};
+/* Beside these, each driver's name is a key. */
+static const char *const config_keys[] = {"limits", "wait", "api_timeout", "events_kept"};
 static const char *const limit_keys[] = {
         "max_running", "memory_overcommit", "min_free_disk", "max_concurrent_restores", NULL,
 };
@@ -36,6 +38,19 @@ void vm_config_init(struct vm_config *config)
 	        .api_timeout_ms = 30000,
 	        .events_kept = VM_EVENTS_KEPT,
 	};
+	for (size_t i = 0; vm_drivers[i]; i++) {
+		assert(i < VM_CONFIG_BINARIES_MAX);
+		config->binaries[i].hypervisor = vm_drivers[i]->name;
+	}
+}
+
+const char *vm_config_binary(const struct vm_config *config, const char *hypervisor)
+{
+	for (size_t i = 0; i < VM_CONFIG_BINARIES_MAX && config->binaries[i].hypervisor; i++) {
+		if (strcmp(config->binaries[i].hypervisor, hypervisor) == 0)
+			return config->binaries[i].path;
+	}
+	return "";
 }
 
 /* Milliseconds of a unit, 0 for what is none. No unit means seconds. */
@@ -151,9 +166,10 @@ static int take_api_timeout(const struct vm_yaml *doc, const struct vm_yaml_node
 }
 
 /* An absolute path, or "" to go back to the default. */
-static int take_firecracker(const struct vm_yaml *doc, const struct vm_yaml_node *node,
-                            struct vm_config *config, struct vm_err *err)
+static int take_binary(const struct vm_yaml *doc, struct vm_config_binary *binary,
+                       struct vm_err *err)
 {
+	const struct vm_yaml_node *node = vm_yaml_get(doc->root, binary->hypervisor);
 	const char *text = NULL;
 
 	if (vm_yaml_text(doc, node, &text, err))
@@ -162,10 +178,19 @@ static int take_firecracker(const struct vm_yaml *doc, const struct vm_yaml_node
 		return 0;
 	if (*text && *text != '/')
 		return vm_yaml_fail(doc, node, err, "'%.200s' is not an absolute path", text);
-	if (strlen(text) >= sizeof(config->firecracker))
+	if (strlen(text) >= sizeof(binary->path))
 		return vm_yaml_fail(doc, node, err, "is longer than %zu bytes",
-		                    sizeof(config->firecracker) - 1);
-	memcpy(config->firecracker, text, strlen(text) + 1);
+		                    sizeof(binary->path) - 1);
+	memcpy(binary->path, text, strlen(text) + 1);
+	return 0;
+}
+
+static int take_binaries(const struct vm_yaml *doc, struct vm_config *config, struct vm_err *err)
+{
+	for (size_t i = 0; i < VM_CONFIG_BINARIES_MAX && config->binaries[i].hypervisor; i++) {
+		if (take_binary(doc, &config->binaries[i], err))
+			return -1;
+	}
 	return 0;
 }
 
@@ -189,18 +214,29 @@ static int take_limits(const struct vm_yaml *doc, const struct vm_yaml_node *map
 	return 0;
 }
 
+static int check_keys(const struct vm_yaml *doc, const struct vm_config *config, struct vm_err *err)
+{
+	const char *known[VM_ARRAY_LEN(config_keys) + VM_CONFIG_BINARIES_MAX + 1] = {NULL};
+	size_t count = VM_ARRAY_LEN(config_keys);
+
+	memcpy(known, config_keys, sizeof(config_keys));
+	for (size_t i = 0; i < VM_CONFIG_BINARIES_MAX && config->binaries[i].hypervisor; i++)
+		known[count++] = config->binaries[i].hypervisor;
+	return vm_yaml_check_keys(doc, doc->root, known, err);
+}
+
 static int take_config(const struct vm_yaml *doc, struct vm_config *config, struct vm_err *err)
 {
 	const struct vm_yaml_node *root = doc->root;
 
 	if (!root || vm_yaml_is_null(root))
 		return 0;
-	if (vm_yaml_check_keys(doc, root, config_keys, err))
+	if (check_keys(doc, config, err))
 		return -1;
 	if (take_limits(doc, vm_yaml_get(root, "limits"), config, err) ||
 	    take_duration(doc, vm_yaml_get(root, "wait"), &config->lock_wait_ms, err) ||
 	    take_api_timeout(doc, vm_yaml_get(root, "api_timeout"), &config->api_timeout_ms, err) ||
-	    take_firecracker(doc, vm_yaml_get(root, "firecracker"), config, err) ||
+	    take_binaries(doc, config, err) ||
 	    vm_yaml_unsigned(doc, vm_yaml_get(root, "events_kept"), 1, VM_EVENTS_KEPT_MAX,
 	                     &config->events_kept, err))
 		return -1;

@@ -12,6 +12,14 @@
 
 #include "err.h"
 
+enum { VM_CONFIG_BINARIES_MAX = 4 };
+
+/* Where the binary of a driver is. */
+struct vm_config_binary {
+	const char *hypervisor; /* the driver's name, constant; NULL: no entry */
+	char path[4096];        /* absolute; "": where the driver looks by itself */
+};
+
 struct vm_config {
 	unsigned max_running;         /* running and paused, at most 10^6; 0: no limit. Default 0 */
 	double memory_overcommit;     /* guests / host, 0.01 to 1000; 0: no limit. Default 0 */
@@ -19,8 +27,8 @@ struct vm_config {
 	unsigned max_concurrent_restores; /* 1..1024; 0: the driver's default. Default 0 */
 	int64_t lock_wait_ms;   /* default of --wait. Default 30000; "none" 0, "forever" -1 */
 	int64_t api_timeout_ms; /* one call to a VMM. Default 30000, at least 100 */
-	char firecracker[4096]; /* path of the binary; "" : $VMCTL_FIRECRACKER, then PATH */
 	unsigned events_kept;   /* the latest events, 1..10^6. Default 100000 */
+	struct vm_config_binary binaries[VM_CONFIG_BINARIES_MAX]; /* one for each driver there is */
 };
 /*
  * In the file:
@@ -35,11 +43,13 @@ struct vm_config {
  *
  *   api_timeout: 30s
  *
- *   firecracker: /usr/bin/firecracker    # absolute
+ *   NAME: /usr/bin/NAME                  # absolute; NAME is a driver's, see vm_drivers[]
  *
  *   events_kept: 100000
  */
 void vm_config_init(struct vm_config *config); /* the defaults */
+/* What is configured for the driver of that name, "" when nothing is. Borrowed from config. */
+const char *vm_config_binary(const struct vm_config *config, const char *hypervisor);
 /* Errors: usage, not_found for $VMCTL_CONFIG, system. */
 int vm_config_load(const char *root_path, struct vm_config *ret_config, struct vm_err *err);
 /* vm_config_load() with another path in place of /etc/vmctl/vmctl.yaml; for tests. */

@@ -9,7 +9,9 @@
 #include <unistd.h>
 
 #include "child.h"
+#include "fault.h"
 #include "fs.h"
+#include "sweep.h"
 #include "util.h"
 
 /* The files a spec names, opened before anything is changed: what is checked is what gets copied.
@@ -86,12 +88,14 @@ static int open_sources(struct vm_spec *spec, struct sources *sources, struct vm
 
 static int make_blank(int dir_fd, const char *file, uint64_t size_bytes, struct vm_err *err)
 {
-	VM_AUTO_CLOSE int fd =
-	        openat(dir_fd, file, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	VM_AUTO_CLOSE int fd = vm_fs_create(dir_fd, file, 0600, err);
 
-	if (fd < 0 || ftruncate(fd, (off_t)size_bytes) < 0 || fsync(fd) < 0)
-		return vm_err_sys(err, "making %s", file);
-	return 0;
+	if (fd < 0)
+		return -1;
+	if (vm_fault(VM_FAULT_FS_COPY) || ftruncate(fd, (off_t)size_bytes) < 0 ||
+	    vm_fault(VM_FAULT_FS_COPY_DONE))
+		return vm_fs_fail(dir_fd, file, "making", err);
+	return vm_fs_sync(dir_fd, file, err);
 }
 
 static int make_disk(struct vm_child *child, const struct vm_disk *disk, int from_fd,
@@ -162,6 +166,7 @@ static int fill_row(const struct vm_spec *spec, const struct vm_driver *driver,
 static int make(struct vm_op *op, const struct vm_spec *spec, const struct vm_driver *driver,
                 const struct sources *sources, struct vm_child *child, struct vm_err *err)
 {
+	vm_sweep_makers(op); /* before something new comes, what the dead have left goes */
 	if (fill_row(spec, driver, &child->row, err) < 0 ||
 	    vm_op_check_disk(op, sources->bytes, err) < 0 ||
 	    vm_child_reserve(op, child, 1, spec->vsock, err) < 0 ||

@@ -171,9 +171,10 @@ static void check_limits(struct vm_op *op, struct vm_findings *findings)
 	                vm_size_format(config->min_free_disk_bytes, reserve, sizeof(reserve)));
 }
 
-int vm_doctor(struct vm_op *op, struct vm_finding **ret, size_t *ret_count, struct vm_err *err)
+int vm_doctor(struct vm_op *op, bool repair, struct vm_finding **ret, size_t *ret_count,
+              struct vm_err *err)
 {
-	struct vm_findings findings = {0};
+	struct vm_findings findings = {.repair = repair};
 	int rc = 0;
 
 	check_kvm(&findings);
@@ -182,8 +183,7 @@ int vm_doctor(struct vm_op *op, struct vm_finding **ret, size_t *ret_count, stru
 	check_shm(&findings);
 	check_slots(op, &findings);
 	check_limits(op, &findings);
-	if (!op->root->missing)
-		rc = vm_doctor_leftovers(op, &findings, err);
+	rc = vm_doctor_leftovers(op, &findings, err);
 	if (rc == 0 && findings.lost)
 		rc = vm_err_set(err, VM_ERR_INSUFFICIENT_RESOURCES,
 		                "out of memory for the findings");

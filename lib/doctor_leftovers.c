@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What killed verbs and dead VMMs have left behind. Nothing is locked for longer than an instant,
- * so each rule must hold against verbs that run meanwhile: directories are listed before rows (a
- * row is made before its directory and deleted after it), and what somebody holds the lock of is
- * not judged.
+ * What killed verbs and dead VMMs have left behind. Looking takes no lock for longer than an
+ * instant, so each rule must hold against verbs that run meanwhile: directories are listed before
+ * rows (a row is made before its directory and deleted after it), and what somebody holds the lock
+ * of is not judged. Repairing (doctor_repair.c) looks again under the lock.
  */
 #include <dirent.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -13,10 +14,13 @@
 #include "doctor_impl.h"
 #include "fs.h"
 #include "lock.h"
+#include "shm.h"
+#include "sweep.h"
 #include "util.h"
 #include "vmm.h"
 
 #define NEXT_VERB "the next changing verb on it repairs this"
+#define REPAIR "'vmctl doctor --repair' settles this"
 
 struct names {
 	char (*list)[VM_ID_LEN + 1];
@@ -90,12 +94,26 @@ static bool in_use(const struct vm_root *root, const char *id)
 	return vm_lock_probe(root->locks_fd, id, &ignored) != 0;
 }
 
-static void leftover(struct vm_findings *findings, const char *hint, const char *what,
-                     const char *id)
+/* One leftover: `repaired` as a repair returned it, with its error; or 1 if none was tried. */
+__attribute__((format(printf, 5, 6))) static void leftover(struct vm_findings *findings,
+                                                           int repaired, const struct vm_err *why,
+                                                           const char *hint, const char *fmt, ...)
 {
-	vm_findings_hint(
-	        vm_findings_add(findings, VM_FINDING_LEFTOVER, "leftovers", "%s %s", what, id),
-	        hint);
+	struct vm_finding *finding =
+	        vm_findings_add(findings, repaired == 0 ? VM_FINDING_REPAIRED : VM_FINDING_LEFTOVER,
+	                        "leftovers", "%s", "");
+	va_list ap;
+
+	if (!finding)
+		return;
+	va_start(ap, fmt);
+	vsnprintf(finding->message, sizeof(finding->message), fmt, ap);
+	va_end(ap);
+	if (repaired < 0)
+		snprintf(finding->hint, sizeof(finding->hint), "not repaired: %.360s",
+		         why->message);
+	else if (repaired > 0)
+		vm_findings_hint(finding, hint);
 }
 
 static int check_directory(struct vm_op *op, int dir_fd, const char *suffix, const char *what,
@@ -106,7 +124,7 @@ static int check_directory(struct vm_op *op, int dir_fd, const char *suffix, con
 
 	for (size_t i = 0; rc == 0 && i < names.count; i++) {
 		const char *id = names.list[i];
-
+		struct vm_err why = {0};
 		char file[VM_ID_LEN + 16];
 
 		snprintf(file, sizeof(file), "%s%s", id, suffix);
@@ -114,77 +132,197 @@ static int check_directory(struct vm_op *op, int dir_fd, const char *suffix, con
 		if (in_use(op->root, id) || has_row(op->root->store, id) ||
 		    !vm_fs_exists(dir_fd, file))
 			continue;
-		leftover(findings, "it belongs to no instance and can be removed", what, id);
+		leftover(findings, findings->repair ? vm_repair_stray(op, id, &why) : 1, &why,
+		         REPAIR, "%s%s belongs to no instance", what, id);
 	}
 	free(names.list);
 	return rc;
 }
 
+/* Notes of lock files that a dead process was about to make, or to unlink. */
+static void check_notes(struct vm_op *op, struct vm_findings *findings)
+{
+	char id[VM_ID_LEN + 1] = "";
+	struct vm_err err = {0};
+
+	while (vm_store_stray_lock(op->root->store, id, id, &err) > 0) {
+		if (findings->repair)
+			vm_sweep_lock_files(op);
+		leftover(findings, findings->repair ? 0 : 1, &err, REPAIR,
+		         "a dead process's note of lock files locks/%s", id);
+	}
+}
+
+static void tell_row(struct vm_op *op, const struct vm_instance *row, enum vm_ailment ailment,
+                     struct vm_findings *findings)
+{
+	static const struct {
+		const char *text, *hint;
+	} words[] = {
+	        [VM_AILMENT_HALF_MADE] = {"a dead maker's half-made instance",
+	                                  "the next changing verb removes it"},
+	        [VM_AILMENT_NO_DIRECTORY] = {"the directory is gone of", REPAIR},
+	        [VM_AILMENT_VMM_DIED] = {"the VMM has ended of", NEXT_VERB},
+	        [VM_AILMENT_VMM_UNWANTED] = {"a VMM that should not be there, of", NEXT_VERB},
+	        [VM_AILMENT_PAUSED] = {"the guest is paused, though it should run, of", REPAIR},
+	        [VM_AILMENT_RUNS] = {"the guest runs, though it should be paused, of", REPAIR},
+	        [VM_AILMENT_FILES] = {"sockets or temporary files in the directory of", REPAIR},
+	};
+	struct vm_err why = {0};
+	int rc = findings->repair ? vm_repair_row(op, row, ailment, &why) : 1;
+
+	if (ailment == VM_AILMENT_INTENT)
+		leftover(findings, rc, &why, NEXT_VERB, "a killed %s of %s", row->intent.verb,
+		         row->name);
+	else
+		leftover(findings, rc, &why, words[ailment].hint, "%s %s", words[ailment].text,
+		         row->name);
+}
+
 static int check_row(struct vm_op *op, const struct vm_instance *row, struct vm_findings *findings,
                      struct vm_err *err)
 {
-	bool wants_vmm = row->state == VM_STATE_RUNNING || row->state == VM_STATE_PAUSED;
-	int alive;
+	int ailment = vm_doctor_examine(op, row, err);
+	struct vm_finding *finding;
 
-	if (row->state == VM_STATE_CREATING) {
-		leftover(findings, "whoever asks for that name next removes it",
-		         "a dead maker's half-made instance", row->name);
-		return 0;
-	}
-	if (row->intent.verb[0]) {
-		vm_findings_hint(vm_findings_add(findings, VM_FINDING_LEFTOVER, "leftovers",
-		                                 "a killed %s of %s", row->intent.verb, row->name),
-		                 NEXT_VERB);
-		return 0;
-	}
-	alive = vm_vmm_alive(op->root, row->id, err);
-	if (alive < 0)
+	switch (ailment) {
+	case -1:
 		return -1;
-	if (wants_vmm && !alive)
-		leftover(findings, NEXT_VERB, "the VMM has ended of", row->name);
-	if (!wants_vmm && alive)
-		leftover(findings, NEXT_VERB, "a VMM that should not be there, of", row->name);
+	case VM_AILMENT_NONE:
+		return 0;
+	case VM_AILMENT_SILENT:
+		finding = vm_findings_add(findings, VM_FINDING_ERROR, "vmm",
+		                          "the VMM of %s does not answer", row->name);
+		vm_findings_hint(finding, "'vmctl stop --force' ends it");
+		return 0;
+	case VM_AILMENT_NO_STATE:
+		finding = vm_findings_add(findings, VM_FINDING_ERROR, "instance",
+		                          "%s is in standby, but its saved state is not complete",
+		                          row->name);
+		vm_findings_hint(finding, "'vmctl stop --discard' leaves it stopped");
+		return 0;
+	case VM_AILMENT_LOST:
+		finding = vm_findings_add(findings, VM_FINDING_WARNING, "instance",
+		                          "%s has lost its directory", row->name);
+		vm_findings_hint(finding, "'vmctl rm --force' removes what is left of it");
+		return 0;
+	default:
+		tell_row(op, row, (enum vm_ailment)ailment, findings);
+		return 0;
+	}
+}
+
+static int check_listed(struct vm_op *op, const struct vm_instance *rows, size_t count,
+                        struct vm_findings *findings, struct vm_err *err)
+{
+	for (size_t i = 0; i < count; i++) {
+		struct vm_instance now;
+		struct vm_err gone = {0};
+		int rc;
+
+		/* The list may be old by now: judge each row as it is after its lock was seen free.
+		 */
+		if (in_use(op->root, rows[i].id) ||
+		    vm_store_get(op->root->store, rows[i].id, &now, &gone) < 0)
+			continue;
+		rc = check_row(op, &now, findings, err);
+		vm_instance_free(&now);
+		if (rc < 0)
+			return -1;
+	}
 	return 0;
+}
+
+/*
+ * Many instances and not one directory: rather than that all were deleted, a filesystem is not
+ * mounted. Settling each by itself would call them all failed.
+ */
+static bool guests_are_missing(struct vm_op *op, const struct vm_instance *rows, size_t count)
+{
+	size_t expected = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		if (vm_fs_exists(op->root->guests_fd, rows[i].id))
+			return false;
+		expected += rows[i].state != VM_STATE_CREATING && rows[i].intent.verb[0] == '\0' &&
+		            rows[i].state != VM_STATE_FAILED;
+	}
+	return expected > 1;
 }
 
 static int check_rows(struct vm_op *op, struct vm_findings *findings, struct vm_err *err)
 {
-	const struct vm_root *root = op->root;
 	struct vm_instance *rows;
 	size_t count;
 	int rc = 0;
 
-	if (vm_store_list(root->store, VM_LIST_ALL, &rows, &count, err) < 0)
+	if (vm_store_list(op->root->store, VM_LIST_ALL, &rows, &count, err) < 0)
 		return -1;
-	for (size_t i = 0; rc == 0 && i < count; i++) {
-		struct vm_instance now;
-		struct vm_err gone = {0};
-
-		/* The list may be old by now: judge each row as it is after its lock was seen free.
-		 */
-		if (in_use(root, rows[i].id) ||
-		    vm_store_get(root->store, rows[i].id, &now, &gone) < 0)
-			continue;
-		rc = check_row(op, &now, findings, err);
-		vm_instance_free(&now);
-	}
+	if (guests_are_missing(op, rows, count))
+		vm_findings_hint(
+		        vm_findings_add(findings, VM_FINDING_ERROR, "guests",
+		                        "not one of %zu instances has its directory in %s/guests",
+		                        count, op->root->path),
+		        "is a filesystem not mounted? If they are gone for good: vmctl rm --force");
+	else
+		rc = check_listed(op, rows, count, findings, err);
 	vm_instances_free(rows, count);
 	return rc;
 }
 
-int vm_doctor_leftovers(struct vm_op *op, struct vm_findings *findings, struct vm_err *err)
+static int check_shm(struct vm_op *op, struct vm_findings *findings, struct vm_err *err)
+{
+	const char *own = op->root->missing ? NULL : vm_store_root_id(op->root->store);
+	char(*ids)[VM_ID_LEN + 1] = NULL;
+	size_t count = 0;
+
+	if (vm_shm_dead_roots(own, &ids, &count, err) < 0)
+		return -1;
+	for (size_t i = 0; i < count; i++) {
+		static const char text[] = "what a deleted data root has left in /dev/shm, %s";
+		struct vm_err why = {0};
+
+		/* They are in nobody's way, and not this data root's: no reason for needs_repair.
+		 */
+		if (!findings->repair)
+			vm_findings_hint(
+			        vm_findings_add(findings, VM_FINDING_WARNING, "shm", text, ids[i]),
+			        REPAIR);
+		else
+			leftover(findings, vm_shm_remove(ids[i], &why), &why, NULL, text, ids[i]);
+	}
+	free(ids);
+	return 0;
+}
+
+static int check_root_files(struct vm_op *op, struct vm_findings *findings, struct vm_err *err)
 {
 	const struct vm_root *root = op->root;
-	size_t before = findings->count;
 
 	if (check_directory(op, root->guests_fd, "", "directory guests/", findings, err) < 0 ||
 	    check_directory(op, root->trash_fd, "", "directory trash/", findings, err) < 0 ||
 	    check_directory(op, root->locks_fd, "", "lock file locks/", findings, err) < 0 ||
 	    check_directory(op, root->locks_fd, ".gate", "gate locks/", findings, err) < 0 ||
-	    check_directory(op, root->run_fd, ".alive", "liveness file run/", findings, err) < 0 ||
-	    check_rows(op, findings, err) < 0)
+	    check_directory(op, root->locks_fd, ".memory", "memory lock locks/", findings, err) <
+	            0 ||
+	    check_directory(op, root->run_fd, ".alive", "liveness file run/", findings, err) < 0)
 		return -1;
-	if (findings->count == before)
+	check_notes(op, findings);
+	return 0;
+}
+
+int vm_doctor_leftovers(struct vm_op *op, struct vm_findings *findings, struct vm_err *err)
+{
+	size_t before = findings->count, found = 0;
+
+	if (!op->root->missing &&
+	    (check_root_files(op, findings, err) < 0 || check_rows(op, findings, err) < 0))
+		return -1;
+	if (check_shm(op, findings, err) < 0)
+		return -1;
+	for (size_t i = before; i < findings->count; i++)
+		found += strcmp(findings->list[i].check, "leftovers") == 0;
+	if (found == 0)
 		vm_findings_add(findings, VM_FINDING_OK, "leftovers", "none");
 	return 0;
 }

@@ -32,10 +32,12 @@
 #define VM_VERB_REPAIR "repair"
 /* What an event of the verb "repair" has put right, beside the verbs that were killed. */
 #define VM_REPAIRED_VMM_DEATH "vmm_death" /* the VMM died, and not by its guest's will */
-#define VM_REPAIRED_GUEST_SHUTDOWN                                                                 \
-	"guest_shutdown"                    /* nothing was broken, but nobody had seen it          \
-	                                     */
-#define VM_REPAIRED_ORPHAN_VMM "orphan_vmm" /* a VMM that no committed row knew was ended */
+/* Nothing was broken, but nobody had seen it. */
+#define VM_REPAIRED_GUEST_SHUTDOWN "guest_shutdown"
+#define VM_REPAIRED_ORPHAN_VMM "orphan_vmm"   /* a VMM that no committed row knew was ended */
+#define VM_REPAIRED_GUEST_STATE "guest_state" /* the guest was paused or resumed by others */
+#define VM_REPAIRED_LOST "lost_directory"     /* an instance whose directory is gone */
+#define VM_REPAIRED_STRAY "stray_files"       /* files that belonged to no instance */
 
 struct vm_past_event {
 	int64_t seq;     /* grows in the order of the commits; never used twice */

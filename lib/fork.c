@@ -151,12 +151,38 @@ static int hold_source(struct vm_fork *fork, struct vm_err *err)
 	                  fork->request->source);
 }
 
+/*
+ * Where a saved state has its guest CID for ever, forks that go on from it have the source's, and
+ * of those that have one CID only one can run. Whether somebody runs with it now is for the
+ * admission to say; that several of these forks cannot is known before.
+ */
+static bool keeps_cid(const struct vm_fork *fork)
+{
+	return vm_fork_with_memory(fork) && !fork->source.driver->caps.cid_rewrite;
+}
+
+static int check_cids(const struct vm_fork *fork, struct vm_err *err)
+{
+	const struct vm_instance *source = &fork->source.row;
+
+	if (!keeps_cid(fork) || source->guest_cid == 0 || fork->request->count == 1 ||
+	    fork->target != VM_STATE_RUNNING)
+		return 0;
+	vm_err_set(err, VM_ERR_UNSUPPORTED,
+	           "%s cannot change the guest CID in a saved state: %u forks of %s would run with "
+	           "the same one",
+	           fork->source.driver->name, fork->request->count, source->name);
+	return vm_err_hint(err, "use --target-state=standby, and run one of them at a time");
+}
+
 /* Everything that can be known to fail is refused before a name is taken or a guest paused. */
 static int check_resources(struct vm_fork *fork, struct vm_err *err)
 {
 	const struct vm_held *source = &fork->source;
 	bool saves = source->row.state == VM_STATE_RUNNING && vm_fork_with_memory(fork);
 
+	if (check_cids(fork, err) < 0)
+		return -1;
 	if (fork->target == VM_STATE_RUNNING || vm_fork_with_memory(fork)) {
 		if (source->driver->probe(fork->op->root, &fork->binary, err) < 0)
 			return -1;
@@ -198,6 +224,7 @@ static int reserve(struct vm_fork *fork, struct vm_err *err)
 		row->vcpus = source->vcpus;
 		row->memory_bytes = source->memory_bytes;
 		row->occupies = fork->target == VM_STATE_RUNNING;
+		row->guest_cid = keeps_cid(fork) ? source->guest_cid : 0;
 		row->spec = vm_strdup(source->spec, err);
 		if (!row->spec)
 			return -1;

@@ -8,17 +8,8 @@
 #include "fs.h"
 #include "interrupt.h"
 #include "manifest.h"
+#include "memory.h"
 #include "util.h"
-
-/* Where a running source's state is kept in the first child until every child has its own. */
-#define SOURCE_STATE "vmstate.source"
-
-static int link_file(int from_fd, int to_fd, const char *name, struct vm_err *err)
-{
-	if (linkat(from_fd, name, to_fd, name, 0) < 0)
-		return vm_err_sys(err, "linking %s", name);
-	return 0;
-}
 
 static int copy_private(struct vm_fork *fork, struct vm_child *child, int from_fd, const char *file,
                         struct vm_err *err)
@@ -27,7 +18,7 @@ static int copy_private(struct vm_fork *fork, struct vm_child *child, int from_f
 	enum vm_copy how = VM_COPY_REFLINK;
 
 	if (fd < 0)
-		return vm_err_sys(err, "opening %s", file);
+		return vm_fs_fail(from_fd, file, "opening", err);
 	if (vm_fs_copy(fd, child->dir_fd, file, 0600, &how, err) < 0)
 		return -1;
 	vm_child_note_copy(child, how);
@@ -45,11 +36,10 @@ static int copy_disks(struct vm_fork *fork, struct vm_child *child, int from_fd,
 		int rc;
 
 		vm_disk_file(&spec->disks[i], file);
-		rc = spec->disks[i].read_only ? link_file(from_fd, child->dir_fd, file, err)
+		rc = spec->disks[i].read_only ? vm_fs_link(from_fd, child->dir_fd, file, err)
 		                              : copy_private(fork, child, from_fd, file, err);
 		if (rc < 0)
-			return vm_err_wrap(err, "%s: %s/guests/%s", child->row.name,
-			                   fork->op->root->path, child->row.id);
+			return vm_err_wrap(err, "%s", child->row.name);
 	}
 	return 0;
 }
@@ -57,9 +47,9 @@ static int copy_disks(struct vm_fork *fork, struct vm_child *child, int from_fd,
 static int link_kernel(struct vm_fork *fork, struct vm_child *child, int from_fd,
                        struct vm_err *err)
 {
-	if (link_file(from_fd, child->dir_fd, VM_FILE_KERNEL, err) < 0)
+	if (vm_fs_link(from_fd, child->dir_fd, VM_FILE_KERNEL, err) < 0)
 		return -1;
-	return fork->source.spec.initrd ? link_file(from_fd, child->dir_fd, VM_FILE_INITRD, err)
+	return fork->source.spec.initrd ? vm_fs_link(from_fd, child->dir_fd, VM_FILE_INITRD, err)
 	                                : 0;
 }
 
@@ -105,8 +95,11 @@ static int make_durable(struct vm_fork *fork, struct vm_child *child, struct vm_
 
 int vm_fork_prepare_frozen(struct vm_fork *fork, struct vm_err *err)
 {
+	VM_AUTO(vm_lock_release) struct vm_lock memory = VM_LOCK_INIT;
 	int from_fd = fork->source.dir_fd;
 
+	if (vm_fork_with_memory(fork) && vm_memory_use(fork->op, &fork->source, &memory, err) < 0)
+		return -1;
 	for (size_t i = 0; i < fork->count; i++) {
 		struct vm_child *child = &fork->children[i];
 
@@ -114,7 +107,7 @@ int vm_fork_prepare_frozen(struct vm_fork *fork, struct vm_err *err)
 		    copy_disks(fork, child, from_fd, err) < 0)
 			return -1;
 		if (vm_fork_with_memory(fork) &&
-		    (link_file(from_fd, child->dir_fd, VM_FILE_MEMORY, err) < 0 ||
+		    (vm_fs_link(from_fd, child->dir_fd, VM_FILE_MEMORY, err) < 0 ||
 		     move_state(fork, child, from_fd, VM_FILE_STATE, err) < 0))
 			return -1;
 		if (make_durable(fork, child, err) < 0)
@@ -133,7 +126,7 @@ static int capture(struct vm_fork *fork, struct vm_machine *source, struct vm_er
 
 	/* The VMM writes them; its cwd is the source's directory, beside the child's. */
 	snprintf(memory, sizeof(memory), "../%s/" VM_FILE_MEMORY, first->row.id);
-	snprintf(state, sizeof(state), "../%s/" SOURCE_STATE, first->row.id);
+	snprintf(state, sizeof(state), "../%s/" VM_FILE_SOURCE_STATE, first->row.id);
 	if (vm_fork_with_memory(fork) && vm_driver_save(source, memory, state, err) < 0)
 		return -1;
 	began = vm_monotonic_us();
@@ -152,8 +145,11 @@ static int let_go_on(struct vm_fork *fork, struct vm_machine *source, int rc, st
 	resumed = vm_driver_resume(source, &second);
 	vm_interrupt_resume();
 	if (resumed == 0) {
-		vm_store_forget_intent(fork->op->root->store, fork->source.row.id, true, NULL,
-		                       &ignored);
+		/* If it stays, the next comer asks the guest and finds it running. */
+		if (vm_store_forget_intent(fork->op->root->store, fork->source.row.id, true, NULL,
+		                           &ignored) < 0)
+			vm_op_warn(fork->op, "%s goes on, but: %s", fork->source.row.name,
+			           ignored.message);
 		return rc;
 	}
 	if (rc == 0)
@@ -189,7 +185,7 @@ static int pause_and_capture(struct vm_fork *fork, struct vm_err *err)
 
 	if (vm_held_attach(fork->op, &fork->source, &source, err) < 0)
 		return -1;
-	if (vm_held_intend(fork->op, &fork->source, "running", false, err) < 0) {
+	if (vm_held_intend(fork->op, &fork->source, "running", VM_RUN_NONE, err) < 0) {
 		vm_vmm_close(&source.vmm);
 		return -1;
 	}
@@ -215,7 +211,7 @@ static int clone_first(struct vm_fork *fork, struct vm_child *child, struct vm_e
 		return -1;
 	if (!vm_fork_with_memory(fork))
 		return 0;
-	return link_file(first->dir_fd, child->dir_fd, VM_FILE_MEMORY, err);
+	return vm_fs_link(first->dir_fd, child->dir_fd, VM_FILE_MEMORY, err);
 }
 
 int vm_fork_prepare_running(struct vm_fork *fork, struct vm_err *err)
@@ -234,9 +230,9 @@ int vm_fork_prepare_running(struct vm_fork *fork, struct vm_err *err)
 		struct vm_child *child = &fork->children[i];
 
 		if ((vm_fork_with_memory(fork) &&
-		     move_state(fork, child, first_fd, SOURCE_STATE, err) < 0) ||
+		     move_state(fork, child, first_fd, VM_FILE_SOURCE_STATE, err) < 0) ||
 		    make_durable(fork, child, err) < 0)
 			return -1;
 	}
-	return vm_fs_unlink(first_fd, SOURCE_STATE, err);
+	return vm_fs_unlink(first_fd, VM_FILE_SOURCE_STATE, err);
 }

@@ -10,21 +10,47 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "fault.h"
 #include "util.h"
+
+char *vm_fs_path(int dir_fd, const char *name, char *buf, size_t size)
+{
+	char link[40];
+	int saved = errno;
+	ssize_t n;
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", dir_fd);
+	n = readlink(link, buf, size - 1);
+	errno = saved;
+	n = n > 0 ? n : 0;
+	snprintf(buf + n, size - (size_t)n, "%s%s", n > 0 && name ? "/" : "",
+	         name    ? name
+	         : n > 0 ? ""
+	                 : "the directory");
+	return buf;
+}
+
+int vm_fs_fail(int dir_fd, const char *name, const char *doing, struct vm_err *err)
+{
+	char path[VM_PATH_SHOWN];
+
+	return vm_err_sys(err, "%s %s", doing, vm_fs_path(dir_fd, name, path, sizeof(path)));
+}
 
 int vm_fs_open_dir(int dir_fd, const char *name, struct vm_err *err)
 {
 	int fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 
 	if (fd < 0)
-		vm_err_sys(err, "opening directory %s", name);
+		vm_fs_fail(dir_fd, name, "opening directory", err);
 	return fd;
 }
 
 int vm_fs_make_dir(int dir_fd, const char *name, struct vm_err *err)
 {
-	if (mkdirat(dir_fd, name, 0700) < 0 && errno != EEXIST)
-		return vm_err_sys(err, "creating directory %s", name);
+	if (vm_fault(VM_FAULT_FS_MKDIR) || (mkdirat(dir_fd, name, 0700) < 0 && errno != EEXIST) ||
+	    vm_fault(VM_FAULT_FS_MKDIR_DONE))
+		return vm_fs_fail(dir_fd, name, "creating directory", err);
 	return vm_fs_open_dir(dir_fd, name, err);
 }
 
@@ -58,7 +84,7 @@ int vm_fs_read(int dir_fd, const char *name, size_t max, char **ret_data, size_t
 	if (fd < 0 && errno == ENOENT)
 		return vm_err_set(err, VM_ERR_NOT_FOUND, "%s: no such file", name);
 	if (fd < 0 || fstat(fd, &st) < 0)
-		return vm_err_sys(err, "opening %s", name);
+		return vm_fs_fail(dir_fd, name, "opening", err);
 	if (!S_ISREG(st.st_mode))
 		return vm_err_set(err, VM_ERR_CORRUPT, "%s is not a regular file", name);
 	if ((uint64_t)st.st_size > max)
@@ -75,8 +101,24 @@ int vm_fs_read(int dir_fd, const char *name, size_t max, char **ret_data, size_t
 	return 0;
 }
 
+int vm_fs_create(int dir_fd, const char *name, mode_t mode, struct vm_err *err)
+{
+	VM_AUTO_CLOSE int fd = -1;
+
+	if (!vm_fault(VM_FAULT_FS_CREATE))
+		fd = openat(dir_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+		            mode);
+	if (fd < 0 && errno == EEXIST)
+		return vm_err_set(err, VM_ERR_ALREADY_EXISTS, "%s exists already", name);
+	if (fd < 0 || vm_fault(VM_FAULT_FS_CREATE_DONE))
+		return vm_fs_fail(dir_fd, name, "creating", err);
+	return vm_take_fd(&fd);
+}
+
 static int write_all(int fd, const char *data, size_t len)
 {
+	if (vm_fault(VM_FAULT_FS_WRITE))
+		return -1;
 	while (len > 0) {
 		ssize_t n = write(fd, data, len);
 
@@ -87,6 +129,13 @@ static int write_all(int fd, const char *data, size_t len)
 		data += n;
 		len -= (size_t)n;
 	}
+	return vm_fault(VM_FAULT_FS_WRITE_DONE) ? -1 : 0;
+}
+
+static int sync_fd(int fd, int dir_fd, const char *name, struct vm_err *err)
+{
+	if (vm_fault(VM_FAULT_FS_SYNC) || fsync(fd) < 0 || vm_fault(VM_FAULT_FS_SYNC_DONE))
+		return vm_fs_fail(dir_fd, name, "syncing", err);
 	return 0;
 }
 
@@ -101,12 +150,14 @@ int vm_fs_publish(int dir_fd, const char *name, const void *data, size_t len, bo
 	snprintf(tmp, sizeof(tmp), "%s.tmp", name);
 	if (vm_fs_unlink(dir_fd, tmp, err) < 0)
 		return -1;
-	fd = openat(dir_fd, tmp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	fd = vm_fs_create(dir_fd, tmp, 0600, err);
 	if (fd < 0)
-		return vm_err_sys(err, "creating %s", tmp);
-	if (write_all(fd, data, len) < 0 || (durable && fsync(fd) < 0) ||
-	    renameat(dir_fd, tmp, dir_fd, name) < 0) {
-		vm_err_sys(err, "writing %s", name);
+		return -1;
+	if (write_all(fd, data, len) < 0)
+		vm_fs_fail(dir_fd, name, "writing", err);
+	else if (!durable || sync_fd(fd, dir_fd, name, err) == 0)
+		vm_fs_rename(dir_fd, tmp, dir_fd, name, err);
+	if (err->code != VM_OK) {
 		unlinkat(dir_fd, tmp, 0);
 		return -1;
 	}
@@ -115,8 +166,27 @@ int vm_fs_publish(int dir_fd, const char *name, const void *data, size_t len, bo
 
 int vm_fs_unlink(int dir_fd, const char *name, struct vm_err *err)
 {
-	if (unlinkat(dir_fd, name, 0) < 0 && errno != ENOENT)
-		return vm_err_sys(err, "removing %s", name);
+	if (vm_fault(VM_FAULT_FS_UNLINK) || (unlinkat(dir_fd, name, 0) < 0 && errno != ENOENT) ||
+	    vm_fault(VM_FAULT_FS_UNLINK_DONE))
+		return vm_fs_fail(dir_fd, name, "removing", err);
+	return 0;
+}
+
+int vm_fs_rename(int from_fd, const char *from, int to_fd, const char *to, struct vm_err *err)
+{
+	char path[VM_PATH_SHOWN];
+
+	if (!vm_fault(VM_FAULT_FS_RENAME) && renameat(from_fd, from, to_fd, to) == 0)
+		return vm_fault(VM_FAULT_FS_RENAME_DONE) ? -1 : 0;
+	return vm_err_sys(err, "renaming %s to %s", from,
+	                  vm_fs_path(to_fd, to, path, sizeof(path)));
+}
+
+int vm_fs_link(int from_fd, int to_fd, const char *name, struct vm_err *err)
+{
+	if (vm_fault(VM_FAULT_FS_LINK) || linkat(from_fd, name, to_fd, name, 0) < 0 ||
+	    vm_fault(VM_FAULT_FS_LINK_DONE))
+		return vm_fs_fail(from_fd, name, "linking", err);
 	return 0;
 }
 
@@ -132,7 +202,7 @@ static int remove_entries(int dir_fd, const char *name, struct vm_err *err)
 	dir = fdopendir(fd);
 	if (!dir) {
 		close(fd);
-		return vm_err_sys(err, "listing %s", name);
+		return vm_fs_fail(dir_fd, name, "listing", err);
 	}
 	while (rc == 0 && (entry = readdir(dir))) {
 		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
@@ -144,14 +214,18 @@ static int remove_entries(int dir_fd, const char *name, struct vm_err *err)
 
 int vm_fs_remove_tree(int dir_fd, const char *name, struct vm_err *err)
 {
-	if (unlinkat(dir_fd, name, 0) == 0 || errno == ENOENT)
+	if (vm_fault(VM_FAULT_FS_REMOVE))
+		return vm_fs_fail(dir_fd, name, "removing", err);
+	if (unlinkat(dir_fd, name, 0) == 0)
+		return vm_fault(VM_FAULT_FS_REMOVE_DONE) ? -1 : 0;
+	if (errno == ENOENT)
 		return 0;
 	if (errno != EISDIR && errno != EPERM)
-		return vm_err_sys(err, "removing %s", name);
+		return vm_fs_fail(dir_fd, name, "removing", err);
 	if (remove_entries(dir_fd, name, err) < 0)
-		return vm_err_wrap(err, "%s", name);
+		return -1;
 	if (unlinkat(dir_fd, name, AT_REMOVEDIR) < 0 && errno != ENOENT)
-		return vm_err_sys(err, "removing directory %s", name);
+		return vm_fs_fail(dir_fd, name, "removing directory", err);
 	return 0;
 }
 
@@ -165,9 +239,7 @@ int vm_fs_sync(int dir_fd, const char *name, struct vm_err *err)
 	VM_AUTO_CLOSE int fd =
 	        openat(dir_fd, name ? name : ".", O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 
-	if (fd < 0 || fsync(fd) < 0)
-		return vm_err_sys(err, "fsync of %s", name ? name : "the directory");
-	return 0;
+	return fd < 0 ? vm_fs_fail(dir_fd, name, "syncing", err) : sync_fd(fd, dir_fd, name, err);
 }
 
 int vm_fs_free_bytes(int fd, uint64_t *ret_bytes, struct vm_err *err)

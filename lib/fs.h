@@ -44,6 +44,12 @@ enum vm_copy { VM_COPY_REFLINK, VM_COPY_SPARSE };
 int vm_fs_copy(int from_fd, int dir_fd, const char *name, mode_t mode, enum vm_copy *ret_how,
                struct vm_err *err);
 
+/* Creates a file that must not exist yet, for writing. Errors: already_exists; as above. */
+int vm_fs_create(int dir_fd, const char *name, mode_t mode, struct vm_err *err);
+/* Another link, of the same name, in to_fd. */
+int vm_fs_link(int from_fd, int to_fd, const char *name, struct vm_err *err);
+/* rename(2): replaces `to`. A missing `from` is an error (errno is ENOENT). */
+int vm_fs_rename(int from_fd, const char *from, int to_fd, const char *to, struct vm_err *err);
 /* Unlinks a file; a missing one is no error. */
 int vm_fs_unlink(int dir_fd, const char *name, struct vm_err *err);
 /* Removes a file or a directory with all it holds; a missing one is no error. */
@@ -51,6 +57,18 @@ int vm_fs_remove_tree(int dir_fd, const char *name, struct vm_err *err);
 bool vm_fs_exists(int dir_fd, const char *name);
 /* fsync of a file by name, or of the directory itself when name is NULL. */
 int vm_fs_sync(int dir_fd, const char *name, struct vm_err *err);
+
+/*
+ * The full path of `name` below dir_fd (NULL: of the directory itself) for a message, by
+ * /proc/self/fd; just the name where that does not tell. Cut to `size`. Returns buf, keeps errno.
+ */
+enum { VM_PATH_SHOWN = 512 };
+char *vm_fs_path(int dir_fd, const char *name, char *buf, size_t size);
+/*
+ * vm_err_sys() for a failure at `name` below dir_fd (NULL: the directory itself), with its full
+ * path: "DOING /var/lib/vmctl/guests/ID/NAME: No space left on device". Returns -1.
+ */
+int vm_fs_fail(int dir_fd, const char *name, const char *doing, struct vm_err *err);
 
 /* Bytes an unprivileged writer could still use on the filesystem of fd. */
 int vm_fs_free_bytes(int fd, uint64_t *ret_bytes, struct vm_err *err);

@@ -7,6 +7,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "fault.h"
 #include "fs.h"
 #include "interrupt.h"
 #include "util.h"
@@ -85,9 +86,11 @@ static int fill_copy(int from, int to, enum vm_copy *ret_how, struct vm_err *err
 {
 	struct stat st;
 
+	if (vm_fault(VM_FAULT_FS_COPY))
+		return vm_err_sys(err, "copying");
 	if (ioctl(to, FICLONE, from) == 0) {
 		*ret_how = VM_COPY_REFLINK;
-		return 0;
+		return vm_fault(VM_FAULT_FS_COPY_DONE) ? -1 : 0;
 	}
 	if (errno != EOPNOTSUPP && errno != EXDEV && errno != EINVAL && errno != ENOTTY &&
 	    errno != ENOSYS)
@@ -97,24 +100,21 @@ static int fill_copy(int from, int to, enum vm_copy *ret_how, struct vm_err *err
 	if (copy_sparse(from, to, st.st_size, err) < 0)
 		return -1;
 	*ret_how = VM_COPY_SPARSE;
-	return 0;
+	return vm_fault(VM_FAULT_FS_COPY_DONE) ? -1 : 0;
 }
 
 int vm_fs_copy(int from_fd, int dir_fd, const char *name, mode_t mode, enum vm_copy *ret_how,
                struct vm_err *err)
 {
-	VM_AUTO_CLOSE int to =
-	        openat(dir_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode);
+	VM_AUTO_CLOSE int to = vm_fs_create(dir_fd, name, mode, err);
+	char path[VM_PATH_SHOWN];
 
-	if (to < 0 && errno == EEXIST)
-		return vm_err_set(err, VM_ERR_ALREADY_EXISTS, "%s exists already", name);
 	if (to < 0)
-		return vm_err_sys(err, "creating %s", name);
-	if (fill_copy(from_fd, to, ret_how, err) < 0) {
-		unlinkat(dir_fd, name, 0);
-		return vm_err_wrap(err, "%s", name);
-	}
-	return 0;
+		return -1;
+	if (fill_copy(from_fd, to, ret_how, err) == 0)
+		return 0;
+	unlinkat(dir_fd, name, 0);
+	return vm_err_wrap(err, "%s", vm_fs_path(dir_fd, name, path, sizeof(path)));
 }
 
 int vm_fs_reflink_supported(int dir_fd, bool *ret_supported, struct vm_err *err)

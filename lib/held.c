@@ -3,7 +3,9 @@
 
 #include <jansson.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "fault.h"
 #include "fs.h"
 #include "manifest.h"
 #include "settle.h"
@@ -39,6 +41,25 @@ int vm_held_lock(struct vm_op *op, const struct vm_instance *row, const struct v
 
 	snprintf(what, sizeof(what), "instance '%s'", row->name);
 	return vm_lock_take(&request, ret_lock, err);
+}
+
+int vm_held_unlink_locks(struct vm_op *op, const char *id, struct vm_lock *lock, struct vm_err *err)
+{
+	int locks_fd = op->root->locks_fd;
+	char memory[VM_LOCK_NAME_SIZE], gate[VM_LOCK_NAME_SIZE];
+
+	vm_root_memory_lock_name(id, memory);
+	vm_root_gate_name(id, gate);
+	if (lock->fd >= 0) {
+		if (!vm_fault(VM_FAULT_LOCK_MEMORY) && unlinkat(locks_fd, memory, 0) == 0)
+			vm_fault(VM_FAULT_LOCK_MEMORY_DONE);
+		vm_lock_unlink_release(lock, locks_fd, id, gate);
+	}
+	/* What could not be unlinked is swept by its note, once we are gone. */
+	if (vm_fs_exists(locks_fd, id) || vm_fs_exists(locks_fd, gate) ||
+	    vm_fs_exists(locks_fd, memory))
+		return 0;
+	return vm_store_forget_lock(op->root->store, id, err);
 }
 
 /*
@@ -77,7 +98,7 @@ static int load_spec(struct vm_held *held, struct vm_err *err)
 	return rc < 0 ? vm_err_wrap(err, "%s", held->row.name) : 0;
 }
 
-static int open_instance(struct vm_op *op, struct vm_held *held, struct vm_err *err)
+int vm_held_open(const struct vm_op *op, struct vm_held *held, struct vm_err *err)
 {
 	if (vm_driver_find(held->row.hypervisor, &held->driver, err) < 0 ||
 	    load_spec(held, err) < 0)
@@ -113,7 +134,7 @@ int vm_held_settle(struct vm_op *op, const struct vm_instance *found, const stru
 		vm_err_clear(err); /* removed while we waited for its lock */
 		return 1;
 	}
-	if (open_instance(op, held, err) < 0) {
+	if (vm_held_open(op, held, err) < 0) {
 		/* Also of a removal that was killed after it had taken the directory away. */
 		if (!op->tolerate_damage && strcmp(held->row.intent.verb, "rm") != 0)
 			return -1;
@@ -138,7 +159,9 @@ int vm_held_settle(struct vm_op *op, const struct vm_instance *found, const stru
 int vm_held_take(struct vm_op *op, const char *selector, enum vm_lock_mode mode,
                  struct vm_held *ret_held, struct vm_err *err)
 {
-	vm_sweep_lock_files(op);
+	/* What dead makers have left is in nobody's way, but it may run, and it is nobody else's.
+	 */
+	vm_sweep_makers(op);
 	for (int i = 0; i < TRIES; i++) {
 		const struct vm_lock_how how = {
 		        .rank = VM_RANK_SOURCE, .mode = mode, .deadline_ms = vm_op_deadline(op)};
@@ -191,20 +214,40 @@ int vm_held_attach(const struct vm_op *op, const struct vm_held *held, struct vm
 	return 0;
 }
 
-int vm_held_intend(struct vm_op *op, struct vm_held *held, const char *detail, bool runs,
+int vm_held_intend(struct vm_op *op, struct vm_held *held, const char *detail, enum vm_run run,
                    struct vm_err *err)
 {
-	struct vm_limits limits = vm_op_limits(op);
+	struct vm_admission admission = {.limits = vm_op_limits(op), .boots = run == VM_RUN_BOOT};
+	int rc;
 
-	int rc = vm_store_intend(op->root->store, held->row.id, op->verb, detail,
-	                         runs ? &limits : NULL, err);
-
-	/* The dead do not run: whoever still counts as running and is not makes room. */
-	if (rc < 0 && err->code == VM_ERR_INSUFFICIENT_RESOURCES && vm_sweep_all(op) > 0) {
+	for (int i = 0;; i++) {
+		rc = vm_store_intend(op->root->store, held->row.id, op->verb, detail,
+		                     run == VM_RUN_NONE ? NULL : &admission, err);
+		/* The dead do not run: whoever still counts as running and is not makes room. */
+		if (rc == 0 || run == VM_RUN_NONE || i == TRIES ||
+		    !vm_sweep_refusal(op, err->code, NULL, admission.conflict.cid_holder))
+			break;
 		vm_err_clear(err);
-		rc = vm_store_intend(op->root->store, held->row.id, op->verb, detail, &limits, err);
 	}
-	return rc < 0 ? vm_err_wrap(err, "%s", held->row.name) : 0;
+	if (rc < 0)
+		return vm_err_wrap(err, "%s", held->row.name);
+	if (run != VM_RUN_NONE)
+		held->row.guest_cid = admission.guest_cid;
+	return 0;
+}
+
+const char *const vm_held_temporaries[] = {
+        VM_FILE_MANIFEST ".tmp", VM_FILE_STATE ".tmp", VM_FILE_MEMORY ".new",
+        VM_FILE_STATE ".new",    VM_FILE_SOURCE_STATE, NULL,
+};
+
+int vm_held_drop_temporaries(int dir_fd, struct vm_err *err)
+{
+	for (size_t i = 0; vm_held_temporaries[i]; i++) {
+		if (vm_fs_unlink(dir_fd, vm_held_temporaries[i], err) < 0)
+			return -1;
+	}
+	return 0;
 }
 
 int vm_held_drop_saved(struct vm_held *held, struct vm_err *err)

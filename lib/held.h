@@ -33,11 +33,23 @@ struct vm_lock_how {
 int vm_held_lock(struct vm_op *op, const struct vm_instance *row, const struct vm_lock_how *how,
                  struct vm_lock *ret_lock, struct vm_err *err);
 /*
+ * The end of an instance, or of one that never was: its lock files are unlinked, the held lock
+ * last, and their note forgotten if nothing is left. The lock is held exclusively, or was not had:
+ * then nothing is unlinked.
+ */
+int vm_held_unlink_locks(struct vm_op *op, const char *id, struct vm_lock *lock,
+                         struct vm_err *err);
+/*
  * Locks, reloads and settles an instance found before: 0 when `held` is ready, 1 when it is gone or
  * must be found anew, -1. `held` is to be released in any case.
  */
 int vm_held_settle(struct vm_op *op, const struct vm_instance *found, const struct vm_lock_how *how,
                    struct vm_held *held, struct vm_err *err);
+/*
+ * The driver, spec and directory of held->row. Errors: corrupt (one of them is damaged or missing),
+ * unsupported (no such driver).
+ */
+int vm_held_open(const struct vm_op *op, struct vm_held *held, struct vm_err *err);
 /*
  * Finds and locks (rank SOURCE). Errors: those of vm_store_find and vm_lock_take, corrupt (the
  * directory or spec is damaged), unsupported (no such driver).
@@ -52,8 +64,17 @@ struct vm_machine vm_held_machine(const struct vm_op *op, const struct vm_held *
 int vm_held_attach(const struct vm_op *op, const struct vm_held *held, struct vm_machine *ret,
                    struct vm_err *err);
 
-/* Writes the operation's intent; `runs`: it is about to run and must be admitted. */
-int vm_held_intend(struct vm_op *op, struct vm_held *held, const char *detail, bool runs,
+/* Whether the instance is about to run, and so must be admitted. */
+enum vm_run {
+	VM_RUN_NONE, /* it is not */
+	VM_RUN_BOOT, /* afresh: it may get another guest CID, so make its machine after this */
+	VM_RUN_LOAD, /* on from its saved state, which has its guest CID in it */
+};
+/*
+ * Writes the operation's intent. Errors: insufficient_resources (limits), already_exists (another
+ * runs with its guest CID), system.
+ */
+int vm_held_intend(struct vm_op *op, struct vm_held *held, const char *detail, enum vm_run run,
                    struct vm_err *err);
 
 /*
@@ -61,6 +82,14 @@ int vm_held_intend(struct vm_op *op, struct vm_held *held, const char *detail, b
  * instances without a VMM whose disks have moved on, or are about to.
  */
 int vm_held_drop_saved(struct vm_held *held, struct vm_err *err);
+
+/*
+ * Removes what a killed writer may have left beside the files of an instance: files under the names
+ * that they have before they are published. For whoever holds it exclusively.
+ */
+int vm_held_drop_temporaries(int dir_fd, struct vm_err *err);
+/* The names of those, NULL-terminated. */
+extern const char *const vm_held_temporaries[];
 
 struct vm_outcome {
 	enum vm_state state;

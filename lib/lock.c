@@ -12,6 +12,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "fault.h"
+#include "fs.h"
 #include "interrupt.h"
 #include "util.h"
 
@@ -243,13 +245,17 @@ static enum outcome lock_file(const struct vm_lock_request *request, const char 
                               struct vm_err *err)
 {
 	int operation = mode == VM_LOCK_SHARED ? LOCK_SH : LOCK_EX;
-	VM_AUTO(unlock_and_close) int fd = open_lock_file(request->dir_fd, name, create);
+	VM_AUTO(unlock_and_close) int fd = -1;
+	char path[VM_PATH_SHOWN];
 	int result;
 
+	if (!vm_fault(VM_FAULT_LOCK_CREATE))
+		fd = open_lock_file(request->dir_fd, name, create);
 	if (fd < 0 && errno == ENOENT && !create)
 		return GONE;
-	if (fd < 0)
-		return vm_err_sys(err, "%s: opening lock file '%s'", request->what, name);
+	if (fd < 0 || vm_fault(VM_FAULT_LOCK_CREATE_DONE) || vm_fault(VM_FAULT_LOCK_TAKE))
+		return vm_err_sys(err, "%s: opening lock file %s", request->what,
+		                  vm_fs_path(request->dir_fd, name, path, sizeof(path)));
 	result = wait_for_lock(request, fd, operation, deadline_ms, err);
 	if (result > 0 && vm_interrupt_check(err) == 0)
 		return LATE;
@@ -262,6 +268,7 @@ static enum outcome lock_file(const struct vm_lock_request *request, const char 
 	 */
 	if (!still_linked(fd, request->dir_fd, name))
 		return UNLINKED;
+	vm_fault(VM_FAULT_LOCK_TAKE_DONE);
 	*ret_fd = vm_take_fd(&fd);
 	return GOT;
 }
@@ -394,9 +401,10 @@ void vm_lock_unlink_release(struct vm_lock *lock, int dir_fd, const char *name, 
 	 * The gate first: killed in between, we leave a lock file without a gate, which the next
 	 * taker mends by itself, and a lock file says that the instance's end is not complete.
 	 */
-	if (gate)
-		unlinkat(dir_fd, gate, 0);
-	unlinkat(dir_fd, name, 0);
+	if (gate && !vm_fault(VM_FAULT_LOCK_GATE) && unlinkat(dir_fd, gate, 0) == 0)
+		vm_fault(VM_FAULT_LOCK_GATE_DONE);
+	if (!vm_fault(VM_FAULT_LOCK_UNLINK) && unlinkat(dir_fd, name, 0) == 0)
+		vm_fault(VM_FAULT_LOCK_UNLINK_DONE);
 	errno = saved;
 	vm_lock_release(lock);
 }

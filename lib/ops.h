@@ -134,14 +134,26 @@ int vm_console_input(struct vm_root *root, const struct vm_instance *instance, s
  */
 int vm_console_vmm(struct vm_root *root, const struct vm_instance *instance, struct vm_err *err);
 
-enum vm_finding_level { VM_FINDING_OK, VM_FINDING_WARNING, VM_FINDING_ERROR, VM_FINDING_LEFTOVER };
+enum vm_finding_level {
+	VM_FINDING_OK,
+	VM_FINDING_WARNING,
+	VM_FINDING_ERROR,
+	VM_FINDING_LEFTOVER, /* of a killed verb or a dead VMM, not repaired (yet) */
+	VM_FINDING_REPAIRED, /* such a leftover, which is settled now */
+};
 struct vm_finding {
 	enum vm_finding_level level;
-	char check[32]; /* "kvm", "firecracker", "reflink", "shm", "limits", "leftovers", ... */
+	char check[32]; /* "kvm", "reflink", "shm", "limits", "leftovers", a driver's name, ... */
 	char message[512];
 	char hint[384];
 };
-/* Looks at host and data root without changing anything. Free *ret with free(). */
-int vm_doctor(struct vm_op *op, struct vm_finding **ret, size_t *ret_count, struct vm_err *err);
+/*
+ * Looks at host and data root, without changing anything unless `repair` is set: then all that
+ * killed verbs, dead VMMs and deleted data roots have left is settled, each instance under its own
+ * lock, as the next verb on it would do. What somebody is working on is left alone. Free *ret with
+ * free().
+ */
+int vm_doctor(struct vm_op *op, bool repair, struct vm_finding **ret, size_t *ret_count,
+              struct vm_err *err);
 
 #endif

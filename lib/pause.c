@@ -13,7 +13,7 @@ static int switch_to(struct vm_op *op, struct vm_held *held, enum vm_state targe
 	if (vm_held_attach(op, held, &machine, err) < 0)
 		return -1;
 	/* After a kill the next comer asks the guest which of the two it is. */
-	rc = vm_held_intend(op, held, vm_state_name(held->row.state), false, err);
+	rc = vm_held_intend(op, held, vm_state_name(held->row.state), VM_RUN_NONE, err);
 	if (rc == 0)
 		rc = target == VM_STATE_PAUSED ? vm_driver_pause(&machine, err)
 		                               : vm_driver_resume(&machine, err);

@@ -1,10 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "remove.h"
 
-#include <errno.h>
-#include <stdio.h>
-#include <unistd.h>
-
 #include "fs.h"
 
 static int remove_directory(const struct vm_root *root, const char *id, struct vm_err *err)
@@ -14,8 +10,9 @@ static int remove_directory(const struct vm_root *root, const char *id, struct v
 	 * earlier try was killed while emptying trash/<id>, the rename finds nothing and the
 	 * emptying goes on.
 	 */
-	if (renameat(root->guests_fd, id, root->trash_fd, id) < 0 && errno != ENOENT)
-		return vm_err_sys(err, "moving guests/%s to trash", id);
+	if (vm_fs_exists(root->guests_fd, id) &&
+	    vm_fs_rename(root->guests_fd, id, root->trash_fd, id, err) < 0)
+		return -1;
 	return vm_fs_remove_tree(root->trash_fd, id, err);
 }
 
@@ -23,7 +20,7 @@ int vm_remove(struct vm_op *op, const char *id, struct vm_lock *lock, const stru
               struct vm_err *err)
 {
 	const struct vm_root *root = op->root;
-	char alive[VM_LOCK_NAME_SIZE], gate[VM_LOCK_NAME_SIZE];
+	char alive[VM_LOCK_NAME_SIZE];
 
 	/* The row goes after the files: until then a kill leaves something that names what to
 	 * finish. */
@@ -31,6 +28,5 @@ int vm_remove(struct vm_op *op, const char *id, struct vm_lock *lock, const stru
 	    vm_fs_unlink(root->run_fd, vm_root_alive_name(id, alive), err) < 0 ||
 	    vm_store_delete(root->store, id, event, err) < 0)
 		return -1;
-	vm_lock_unlink_release(lock, root->locks_fd, id, vm_root_gate_name(id, gate));
-	return vm_store_forget_lock(root->store, id, err);
+	return vm_held_unlink_locks(op, id, lock, err);
 }

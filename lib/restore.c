@@ -4,7 +4,19 @@
 #include "held.h"
 #include "interrupt.h"
 #include "manifest.h"
+#include "memory.h"
 #include "slot.h"
+
+/* The guest has not run, and its manifest is still there: it is in standby again. */
+static void go_back(struct vm_op *op, struct vm_held *held, struct vm_machine *machine)
+{
+	const struct vm_outcome standby = {.state = VM_STATE_STANDBY, .durable = true};
+	struct vm_err ignored = {0}; /* then the next comer carries the restore through */
+
+	if (vm_vmm_kill(&machine->vmm, &ignored) == 0 &&
+	    vm_driver_clean(held->driver, held->dir_fd, &ignored) == 0)
+		vm_held_commit(op, held, &standby, &ignored);
+}
 
 /*
  * The guest is loaded but has not run. From the commit on the standby is spent: once the guest runs
@@ -29,14 +41,18 @@ static int retire_and_run(struct vm_op *op, struct vm_held *held, struct vm_mach
 		vm_held_abandon(op, held);
 		return -1;
 	}
-	if (vm_fs_unlink(held->dir_fd, VM_FILE_MANIFEST, err) == 0 &&
-	    vm_driver_resume(machine, err) == 0) {
+	if (vm_fs_unlink(held->dir_fd, VM_FILE_MANIFEST, err) < 0) {
+		go_back(op, held, machine);
+		return -1;
+	}
+	if (vm_driver_resume(machine, err) == 0) {
 		struct vm_event event = vm_op_event(op, &held->row, VM_OK);
 
 		event.relocation = held->row.relocation;
 		return vm_store_forget_intent(op->root->store, held->row.id, true, &event, err);
 	}
-	/* Past the point of no return: what is left is failed, and says why. */
+	/* The guest may have run before it was called a failure: what is left is failed, and why.
+	 */
 	vm_vmm_kill(&machine->vmm, &second);
 	vm_err_clear(&second);
 	const struct vm_outcome failed = {
@@ -50,15 +66,18 @@ static int load_and_run(struct vm_op *op, struct vm_held *held, struct vm_machin
                         struct vm_err *err)
 {
 	VM_AUTO(vm_slot_release) struct vm_slot slot = VM_SLOT_INIT;
+	VM_AUTO(vm_lock_release) struct vm_lock memory = VM_LOCK_INIT;
 	struct vm_slot_pool pool = vm_op_slots(op, held->driver);
 	int rc;
 
-	if (vm_slot_acquire(&pool, vm_op_deadline(op), &slot, &op->slot_waited_us, err) < 0 ||
+	if (vm_memory_use(op, held, &memory, err) < 0 ||
+	    vm_slot_acquire(&pool, vm_op_deadline(op), &slot, &op->slot_waited_us, err) < 0 ||
 	    vm_driver_load(machine, false, err) < 0) {
 		vm_held_abandon(op, held);
 		return -1;
 	}
 	vm_slot_release(&slot); /* loaded: others need not wait for what follows */
+	vm_lock_release(&memory);
 	/* The last moment at which the user may still say no. */
 	if (vm_interrupt_check(err) < 0) {
 		struct vm_err ignored = {0};
@@ -93,7 +112,7 @@ static int restore_steps(struct vm_op *op, struct vm_held *held, const void *arg
 	if (held->driver->probe(op->root, &binary, err) < 0 ||
 	    vm_manifest_check(held->dir_fd, &held->row, &held->spec, held->driver, &binary, err) <
 	            0 ||
-	    vm_held_intend(op, held, "load", true, err) < 0)
+	    vm_held_intend(op, held, "load", VM_RUN_LOAD, err) < 0)
 		return -1;
 	machine.binary = &binary;
 	rc = load_and_run(op, held, &machine, err);

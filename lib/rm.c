@@ -16,7 +16,7 @@ static int rm_steps(struct vm_op *op, struct vm_held *held, const void *arg, str
 		                   held->row.state == VM_STATE_STANDBY ? "lose its saved memory"
 		                                                       : "kill it at once");
 	}
-	if (vm_held_intend(op, held, vm_state_name(held->row.state), false, err) < 0)
+	if (vm_held_intend(op, held, vm_state_name(held->row.state), VM_RUN_NONE, err) < 0)
 		return -1;
 	/* From here on a removal is only ever finished, by us or by the next comer. */
 	vm_interrupt_suspend();

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "fault.h"
 #include "fs.h"
 #include "util.h"
 
@@ -23,6 +24,12 @@ char *vm_root_alive_name(const char *id, char *buf)
 char *vm_root_gate_name(const char *id, char *buf)
 {
 	snprintf(buf, VM_LOCK_NAME_SIZE, "%s.gate", id);
+	return buf;
+}
+
+char *vm_root_memory_lock_name(const char *id, char *buf)
+{
+	snprintf(buf, VM_LOCK_NAME_SIZE, "%s.memory", id);
 	return buf;
 }
 
@@ -76,7 +83,8 @@ static int make_path(const char *path, struct vm_err *err)
 			return vm_err_sys(err, "creating %s", copy);
 		*slash = '/';
 	}
-	if (mkdir(copy, 0700) < 0 && errno != EEXIST)
+	if (vm_fault(VM_FAULT_ROOT_MKDIR) || (mkdir(copy, 0700) < 0 && errno != EEXIST) ||
+	    vm_fault(VM_FAULT_ROOT_MKDIR_DONE))
 		return vm_err_sys(err, "creating the data root %s", copy);
 	return 0;
 }

@@ -61,5 +61,6 @@ void vm_root_close(struct vm_root *root);
 enum { VM_LOCK_NAME_SIZE = VM_ID_LEN + 8 };
 char *vm_root_alive_name(const char *id, char *buf);
 char *vm_root_gate_name(const char *id, char *buf);
+char *vm_root_memory_lock_name(const char *id, char *buf);
 
 #endif

@@ -36,7 +36,9 @@ static const char *what_was_wrong(const struct vm_held *held, enum vm_state stat
 {
 	if (state == VM_STATE_FAILED)
 		return VM_REPAIRED_VMM_DEATH;
-	return held->row.intent.verb[0] ? held->row.intent.verb : VM_REPAIRED_GUEST_SHUTDOWN;
+	if (held->row.intent.verb[0])
+		return held->row.intent.verb;
+	return has_vmm(state) ? VM_REPAIRED_GUEST_STATE : VM_REPAIRED_GUEST_SHUTDOWN;
 }
 
 static int settled(struct vm_op *op, struct vm_held *held, enum vm_state state, pid_t pid,
@@ -48,15 +50,23 @@ static int settled(struct vm_op *op, struct vm_held *held, enum vm_state state, 
 	                                   .repaired = what_was_wrong(held, state),
 	                                   .durable = true};
 
+	/* While the intent is there: killed after its end, nobody would look for them. */
+	if (vm_held_drop_temporaries(held->dir_fd, err) < 0)
+		return -1;
 	return vm_held_commit(op, held, &outcome, err);
 }
 
-/* The state is what it was: only the intent goes. */
+/*
+ * The state is what it was: only the intent goes. As with settled(), the VMM has answered or is
+ * dead: one that does neither may still be about to make temporary files.
+ */
 static int keep(struct vm_op *op, struct vm_held *held, struct vm_err *err)
 {
 	struct vm_event event = vm_op_event(op, &held->row, VM_OK);
 
 	event.repaired = held->row.intent.verb[0] ? held->row.intent.verb : VM_REPAIRED_ORPHAN_VMM;
+	if (vm_held_drop_temporaries(held->dir_fd, err) < 0)
+		return -1;
 	return vm_store_forget_intent(op->root->store, held->row.id, has_vmm(held->row.state),
 	                              &event, err);
 }
@@ -113,10 +123,18 @@ static bool is_ending(struct vm_op *op, struct vm_held *held, struct vm_machine 
 	return wanted && vm_vmm_kill(&machine->vmm, &ignored) == 0;
 }
 
-/* stop --force and rm --force: whatever the guest was about to do. */
+/*
+ * stop --force and rm --force: whatever the guest was about to do. An intent of ours replaces the
+ * killed verb's: if we are killed in turn, a VMM that we have ended must not pass for one that
+ * died.
+ */
 static int end_by_force(struct vm_op *op, struct vm_held *held, struct vm_err *err)
 {
-	if (vm_vmm_reap(op->root, held->row.id, err) < 0 ||
+	struct vm_op stop = *op;
+
+	stop.verb = "stop"; /* also of an rm: its own intent comes when it is in order */
+	if (vm_held_intend(&stop, held, vm_state_name(held->row.state), false, err) < 0 ||
+	    vm_vmm_reap(op->root, held->row.id, err) < 0 ||
 	    vm_driver_clean(held->driver, held->dir_fd, err) < 0 ||
 	    vm_held_drop_saved(held, err) < 0)
 		return -1;
@@ -177,8 +195,6 @@ static int undo_spawn(struct vm_op *op, struct vm_held *held, struct vm_err *err
  */
 static int settle_standby(struct vm_op *op, struct vm_held *held, int alive, struct vm_err *err)
 {
-	int rc;
-
 	if (vm_fs_exists(held->dir_fd, VM_FILE_MANIFEST)) {
 		/* Its maker may have been killed between the rename and the sync. */
 		if (vm_vmm_reap(op->root, held->row.id, err) < 0 ||
@@ -187,12 +203,8 @@ static int settle_standby(struct vm_op *op, struct vm_held *held, int alive, str
 			return -1;
 		return settled(op, held, VM_STATE_STANDBY, 0, NULL, err);
 	}
-	rc = alive ? follow_guest(op, held, strcmp(held->row.intent.detail, "running") == 0, err)
-	           : bury(op, held, err);
-	/* Last: until it has answered, the VMM may still be about to make them. */
-	if (rc < 0 || vm_fs_unlink(held->dir_fd, VM_FILE_MEMORY ".new", err) < 0)
-		return -1;
-	return vm_fs_unlink(held->dir_fd, VM_FILE_STATE ".new", err);
+	return alive ? follow_guest(op, held, strcmp(held->row.intent.detail, "running") == 0, err)
+	             : bury(op, held, err);
 }
 
 /*
@@ -232,9 +244,14 @@ static int settle_intent(struct vm_op *op, struct vm_held *held, int alive, stru
 		return undo_spawn(op, held, err);
 	if (!alive)
 		return bury(op, held, err);
-	/* fork pauses its source only for an instant; pause, resume and stop: as the guest is now.
+	/*
+	 * fork pauses its source only for an instant. stop pauses nothing: a guest that should run
+	 * was left paused by the verb that a stop by force has found. pause, resume: as it is now.
 	 */
-	return follow_guest(op, held, strcmp(verb, "fork") == 0, err);
+	return follow_guest(op, held,
+	                    strcmp(verb, "fork") == 0 || (strcmp(verb, "stop") == 0 &&
+	                                                  held->row.state == VM_STATE_RUNNING),
+	                    err);
 }
 
 static int finish_removal(struct vm_op *op, struct vm_held *held, struct vm_err *err)
@@ -275,7 +292,10 @@ static int settle(struct vm_op *op, struct vm_held *held, struct vm_err *err)
 		return 0;
 	if (held->row.intent.verb[0])
 		return settle_intent(op, held, alive, err);
-	return has_vmm(held->row.state) ? bury(op, held, err) : undo_spawn(op, held, err);
+	if (!has_vmm(held->row.state))
+		return undo_spawn(op, held, err);
+	/* Alive: doctor has seen that its guest does otherwise than the row says. */
+	return alive ? follow_guest(op, held, false, err) : bury(op, held, err);
 }
 
 int vm_settle(struct vm_op *op, struct vm_held *held, bool *ret_gone, struct vm_err *err)

@@ -13,7 +13,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "fault.h"
+#include "fs.h"
 #include "interrupt.h"
+#include "shm.h"
 #include "util.h"
 
 enum {
@@ -118,13 +121,13 @@ static int write_record(int fd, unsigned count, unsigned limit, struct vm_err *e
 	char text[64];
 	int n = snprintf(text, sizeof(text), "%4u %4u %20" PRId64 "\n", count, limit,
 	                 vm_monotonic_ms());
-	ssize_t written = pwrite(fd, text, (size_t)n, 0);
+	ssize_t written = vm_fault(VM_FAULT_SLOT_RECORD) ? -1 : pwrite(fd, text, (size_t)n, 0);
 
 	if (written == n)
-		return 0;
+		return vm_fault(VM_FAULT_SLOT_RECORD_DONE) ? -1 : 0;
 	if (written >= 0)
 		errno = ENOSPC;
-	return vm_err_sys(err, "writing the list of restore slots");
+	return vm_fs_fail(fd, NULL, "writing", err);
 }
 
 /* --- taking a file
@@ -147,9 +150,12 @@ static int try_file(const struct scan *scan, unsigned index, struct vm_slot *ret
 	int result;
 
 	slot_name(scan->pool, index, name);
+	if (vm_fault(VM_FAULT_SLOT_TAKE))
+		return vm_fs_fail(scan->pool->run_fd, name, "opening", err);
 	result = vm_lock_try(&request, &lock, err);
 	if (result == 1) {
 		futimens(lock.fd, NULL); /* since when it is held; only for those who look */
+		vm_fault(VM_FAULT_SLOT_TAKE_DONE);
 		*ret_slot = (struct vm_slot){.file = lock, .index = index};
 	}
 	return result;
@@ -385,7 +391,14 @@ static int open_scan(const struct vm_slot_pool *pool, struct scan *scan, struct 
 		return -1;
 	}
 	semaphore_name(pool, name);
-	semaphore = sem_open(name, O_CREAT, 0600, pool->count);
+	semaphore = vm_fault(VM_FAULT_SLOT_SEMAPHORE) ? SEM_FAILED : sem_open(name, 0);
+	if (semaphore == SEM_FAILED && errno == ENOENT) {
+		/* Before it exists: a semaphore without a note is taken for a dead data root's. */
+		if (vm_shm_note(pool->root_id, pool->run_fd, err) < 0)
+			return -1;
+		semaphore = sem_open(name, O_CREAT, 0600, pool->count);
+		vm_fault(VM_FAULT_SLOT_SEMAPHORE_DONE);
+	}
 	if (semaphore == SEM_FAILED) {
 		vm_err_sys(err, "opening semaphore /dev/shm/sem.%s", name + 1);
 		vm_err_hint(err, "it may be deleted: the next restore makes a new one");
@@ -437,7 +450,9 @@ void vm_slot_release(struct vm_slot *slot)
 	if (slot->file.fd < 0)
 		return;
 	/* The file first: whoever is woken by the token must find it free. */
+	vm_fault(VM_FAULT_SLOT_RELEASE);
 	vm_lock_release(&slot->file);
+	vm_fault(VM_FAULT_SLOT_RELEASE_DONE);
 	sem_post(semaphore);
 	sem_close(semaphore);
 	slot->semaphore = NULL;

@@ -24,7 +24,7 @@
 struct vm_slot_pool {
 	int run_fd;             /* the data root's run/ directory; not owned */
 	const char *root_id;    /* random id of the data root: names the semaphore; not owned */
-	const char *hypervisor; /* "firecracker" */
+	const char *hypervisor; /* a driver's name; not owned */
 	unsigned count;         /* N, 1..1024 */
 };
 

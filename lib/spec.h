@@ -38,7 +38,7 @@ struct vm_disk {
 
 struct vm_spec {
 	char *name;            /* NULL when the file does not give one */
-	char *hypervisor;      /* "firecracker"; NULL for the default */
+	char *hypervisor;      /* a driver's name; NULL for the default */
 	char *kernel;          /* path */
 	char *initrd;          /* path or NULL */
 	char *boot_args;       /* NULL for the driver's default */

@@ -20,13 +20,6 @@ static int sync_files(const struct vm_root *root, struct vm_held *held, struct v
 	return vm_fs_sync(root->guests_fd, NULL, err); /* a fork that runs was not synced before */
 }
 
-static int rename_new(struct vm_held *held, const char *from, const char *to, struct vm_err *err)
-{
-	if (renameat(held->dir_fd, from, held->dir_fd, to) < 0)
-		return vm_err_sys(err, "renaming %s", from);
-	return 0;
-}
-
 /*
  * Saves the paused guest under new names, then publishes: memory and state by rename, the manifest
  * last. Old memory may be mapped by this VMM and linked by forks; a rename leaves it untouched.
@@ -40,8 +33,8 @@ static int save_and_publish(struct vm_held *held, struct vm_machine *machine, co
 	    vm_fs_unlink(held->dir_fd, NEW_STATE, err) < 0 ||
 	    vm_driver_save(machine, NEW_MEMORY, NEW_STATE, err) < 0 ||
 	    sync_files(machine->root, held, err) < 0 || vm_interrupt_check(err) < 0 ||
-	    rename_new(held, NEW_MEMORY, VM_FILE_MEMORY, err) < 0 ||
-	    rename_new(held, NEW_STATE, VM_FILE_STATE, err) < 0)
+	    vm_fs_rename(held->dir_fd, NEW_MEMORY, held->dir_fd, VM_FILE_MEMORY, err) < 0 ||
+	    vm_fs_rename(held->dir_fd, NEW_STATE, held->dir_fd, VM_FILE_STATE, err) < 0)
 		return -1;
 	return vm_manifest_write(held->dir_fd, &held->row, &held->spec, version, true, err);
 }
@@ -110,7 +103,7 @@ static int standby_steps(struct vm_op *op, struct vm_held *held, const void *arg
 		return -1;
 	/* The state's version is that of the VMM that runs, not of the binary installed by now. */
 	snprintf(version, sizeof(version), "%s", held->row.hypervisor_version);
-	rc = vm_held_intend(op, held, vm_state_name(held->row.state), false, err);
+	rc = vm_held_intend(op, held, vm_state_name(held->row.state), VM_RUN_NONE, err);
 	if (rc == 0)
 		rc = save_and_end(op, held, &machine, version, err);
 	vm_vmm_close(&machine.vmm);

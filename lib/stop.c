@@ -41,7 +41,7 @@ static int stop_vmm(struct vm_op *op, struct vm_held *held, const struct vm_stop
 
 	if (vm_held_attach(op, held, &machine, err) < 0)
 		return -1;
-	rc = vm_held_intend(op, held, vm_state_name(held->row.state), false, err);
+	rc = vm_held_intend(op, held, vm_state_name(held->row.state), VM_RUN_NONE, err);
 	if (rc == 0)
 		rc = ask_and_wait(op, held, &machine, options->grace_ms, err);
 	if (rc > 0)
@@ -63,7 +63,7 @@ static int discard_standby(struct vm_op *op, struct vm_held *held, struct vm_err
 {
 	const struct vm_outcome outcome = {.state = VM_STATE_STOPPED};
 
-	if (vm_held_intend(op, held, "discard", false, err) < 0 ||
+	if (vm_held_intend(op, held, "discard", VM_RUN_NONE, err) < 0 ||
 	    vm_held_drop_saved(held, err) < 0)
 		return -1;
 	return vm_held_commit(op, held, &outcome, err);

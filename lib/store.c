@@ -8,7 +8,7 @@
 #include "store_sql.h"
 
 enum {
-	SCHEMA_VERSION = 2,
+	SCHEMA_VERSION = 3,
 	BUSY_TIMEOUT_MS = 20000, /* transactions here last about a millisecond */
 };
 
@@ -54,6 +54,41 @@ static const char *const migrations[SCHEMA_VERSION] = {
         "  path TEXT PRIMARY KEY, device INTEGER NOT NULL, inode INTEGER NOT NULL,"
         "  size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, version TEXT NOT NULL"
         ") WITHOUT ROWID;",
+        /*
+         * Guest CIDs are unique among those that occupy, no longer among all rows. A column's
+         * UNIQUE cannot be dropped, so the table is made anew; intents refer to it by name.
+         */
+        "CREATE TABLE instance_2 ("
+        "  id TEXT PRIMARY KEY CHECK (length(id) = 24),"
+        "  name TEXT NOT NULL UNIQUE,"
+        "  state TEXT NOT NULL CHECK (state IN"
+        "    ('creating','stopped','standby','running','paused','failed')),"
+        "  generation INTEGER NOT NULL DEFAULT 0,"
+        "  hypervisor TEXT NOT NULL,"
+        "  hypervisor_version TEXT NOT NULL DEFAULT '',"
+        "  guest_cid INTEGER,"
+        "  parent_id TEXT, parent_name TEXT,"
+        "  vcpus INTEGER NOT NULL, memory_bytes INTEGER NOT NULL,"
+        "  occupies INTEGER NOT NULL DEFAULT 0 CHECK (occupies IN (0, 1)),"
+        "  pid INTEGER NOT NULL DEFAULT 0,"
+        "  created_us INTEGER NOT NULL, changed_us INTEGER NOT NULL,"
+        "  relocation TEXT NOT NULL DEFAULT '',"
+        "  failure TEXT NOT NULL DEFAULT '',"
+        "  spec TEXT NOT NULL"
+        ") WITHOUT ROWID;"
+        "INSERT INTO instance_2 (id, name, state, generation, hypervisor, hypervisor_version,"
+        "  guest_cid, parent_id, parent_name, vcpus, memory_bytes, occupies, pid, created_us,"
+        "  changed_us, relocation, failure, spec)"
+        "  SELECT id, name, state, generation, hypervisor, hypervisor_version, guest_cid,"
+        "  parent_id, parent_name, vcpus, memory_bytes, occupies, pid, created_us, changed_us,"
+        "  relocation, failure, spec FROM instance;"
+        "DROP TABLE instance;"
+        "ALTER TABLE instance_2 RENAME TO instance;"
+        "CREATE INDEX instance_occupies ON instance (memory_bytes) WHERE occupies = 1;"
+        "CREATE INDEX instance_creating ON instance (name) WHERE state = 'creating';"
+        "CREATE INDEX instance_parent ON instance (parent_id) WHERE parent_id IS NOT NULL;"
+        "CREATE INDEX instance_cid ON instance (guest_cid) WHERE guest_cid IS NOT NULL;"
+        "CREATE UNIQUE INDEX instance_cid_in_use ON instance (guest_cid) WHERE occupies = 1;",
         /* Events tell waits apart, and are counted. Older ones keep both waits in one column. */
         "ALTER TABLE event RENAME COLUMN waited_us TO lock_waited_us;"
         "ALTER TABLE event ADD COLUMN slot_waited_us INTEGER NOT NULL DEFAULT 0;"
@@ -96,6 +131,12 @@ int vm_store_migrate(struct vm_store *store, struct vm_err *err)
 {
 	int64_t version;
 
+	/*
+	 * Foreign keys are off meanwhile, which they cannot be made inside a transaction: a step
+	 * that drops a table to make it anew must not take with it what refers to its rows.
+	 */
+	if (vm_sql_run(store, err, "PRAGMA foreign_keys = OFF", "") < 0)
+		return -1;
 	/*
 	 * Small pages: the log holds whole pages, and whoever opens the store alone reads all of
 	 * it. A fork writes about a dozen pages, so this is what keeps the log, and every start,
@@ -154,9 +195,8 @@ static int set_up(struct vm_store *store, bool create, struct vm_err *err)
 	 */
 	sqlite3_db_config(store->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
 	if (vm_sql_run(store, err, "PRAGMA synchronous = NORMAL", "") < 0 ||
+	    (create && vm_store_migrate(store, err) < 0) ||
 	    vm_sql_run(store, err, "PRAGMA foreign_keys = ON", "") < 0)
-		return -1;
-	if (create && vm_store_migrate(store, err) < 0)
 		return -1;
 	return check_version(store, err) < 0 || read_root_id(store, err) < 0 ? -1 : 0;
 }
@@ -230,7 +270,12 @@ int vm_store_binary_version(struct vm_store *store, const struct vm_binary_key *
 int vm_store_remember_binary(struct vm_store *store, const struct vm_binary_key *key,
                              const char *version, struct vm_err *err)
 {
-	return vm_sql_run(store, err, "INSERT OR REPLACE INTO binary VALUES (?, ?, ?, ?, ?, ?)",
-	                  "tiiiit", key->path, (int64_t)key->device, (int64_t)key->inode,
-	                  (int64_t)key->size, key->mtime_ns, version);
+	int rc;
+
+	if (vm_sql_begin(store, err) < 0)
+		return -1;
+	rc = vm_sql_run(store, err, "INSERT OR REPLACE INTO binary VALUES (?, ?, ?, ?, ?, ?)",
+	                "tiiiit", key->path, (int64_t)key->device, (int64_t)key->inode,
+	                (int64_t)key->size, key->mtime_ns, version);
+	return vm_sql_end(store, rc, err);
 }

@@ -5,8 +5,8 @@
  *
  * Transactions are leaves: each function here is one short transaction (BEGIN IMMEDIATE for
  * writers) in which no lock is waited for. UNIQUE in the schema is the serialized admission point
- * for names and CIDs. Only SQLite opens the file: closing any other descriptor of it would drop
- * SQLite's locks.
+ * for names, and for the guest CIDs of those that run. Only SQLite opens the file: closing any
+ * other descriptor of it would drop SQLite's locks.
  *
  * Durability: what is committed survives kill -9 of anybody at once; a power loss may lose the last
  * commits (WAL, synchronous=NORMAL) except where a caller asks for `durable`.
@@ -54,7 +54,7 @@ struct vm_instance {
 	char parent_name[VM_NAME_MAX + 1]; /* the source's name when it was forked */
 	unsigned vcpus;
 	uint64_t memory_bytes;
-	bool occupies; /* counts against max_running and memory_overcommit */
+	bool occupies; /* runs or is about to: counts against the limits, has its guest CID alone */
 	pid_t pid;     /* of the VMM as last committed; run/<id>.alive tells the truth */
 	int64_t created_us, changed_us; /* CLOCK_REALTIME */
 	char relocation[16]; /* how its saved state was made usable: "", "relative", ... */
@@ -137,21 +137,42 @@ int vm_store_forget_lock(struct vm_store *store, const char *id, struct vm_err *
 int vm_store_stray_lock(struct vm_store *store, const char *after, char ret_id[VM_ID_LEN + 1],
                         struct vm_err *err);
 
-/*
- * Admission: reserves all rows (state creating) with their intent, or none. Each row's guest_cid of
- * 0 with needs_cid gets a fresh CID. Errors: already_exists (`*ret_conflict` is the row's index),
- * insufficient_resources (limits).
- */
-int vm_store_reserve(struct vm_store *store, struct vm_instance *rows, size_t count, bool needs_cid,
-                     const char *verb, const struct vm_limits *limits, size_t *ret_conflict,
-                     struct vm_err *err);
+/* What an admission was refused for with already_exists. */
+struct vm_conflict {
+	size_t row; /* index of the row that was refused */
+	/* Id of the instance that runs, or is about to, with the same guest CID; "": it is the
+	 * name. */
+	char cid_holder[VM_ID_LEN + 1];
+};
 
 /*
- * Writes the intent of an operation before its first side effect. With `limits` the instance is
- * about to run: admission is checked and it occupies its memory from now on.
+ * Admission: reserves all rows (state creating) with their intent, or none. With needs_cid a row's
+ * guest_cid of 0 becomes a fresh one, which no row has. One that is given is kept, and refused when
+ * the row occupies and another that does has the same: two guests never run with one CID. Errors:
+ * already_exists (with `*ret_conflict`), insufficient_resources (limits).
+ */
+int vm_store_reserve(struct vm_store *store, struct vm_instance *rows, size_t count, bool needs_cid,
+                     const char *verb, const struct vm_limits *limits,
+                     struct vm_conflict *ret_conflict, struct vm_err *err);
+
+/* One that is about to run. */
+struct vm_admission {
+	struct vm_limits limits;
+	/* No saved state holds it to its guest CID: where anything that is not stopped has the
+	 * same, it takes a fresh one. Else it is refused where one that occupies has the same. */
+	bool boots;
+	/* Set by vm_store_intend(): */
+	uint64_t guest_cid;          /* on success: to run with; 0: it has no vsock */
+	struct vm_conflict conflict; /* on already_exists */
+};
+
+/*
+ * Writes the intent of an operation before its first side effect. With `admission` the instance is
+ * about to run: limits and guest CID are checked, and it occupies its memory and its CID from now
+ * on. Errors: not_found, insufficient_resources (limits), already_exists (guest CID).
  */
 int vm_store_intend(struct vm_store *store, const char *id, const char *verb, const char *detail,
-                    const struct vm_limits *limits, struct vm_err *err);
+                    struct vm_admission *admission, struct vm_err *err);
 /* Drops the intent and records the event, if any; state and generation stay as they are. */
 int vm_store_forget_intent(struct vm_store *store, const char *id, bool occupies,
                            const struct vm_event *event, struct vm_err *err);

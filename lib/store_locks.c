@@ -34,9 +34,16 @@ int vm_store_note_locks(struct vm_store *store, const struct vm_instance *rows, 
 	return vm_sql_end(store, rc, err);
 }
 
-int vm_store_forget_lock(struct vm_store *store, const char *id, struct vm_err *err)
+int vm_sql_forget_lock(struct vm_store *store, const char *id, struct vm_err *err)
 {
 	return vm_sql_run(store, err, "DELETE FROM lock_file WHERE id = ?", "t", id);
+}
+
+int vm_store_forget_lock(struct vm_store *store, const char *id, struct vm_err *err)
+{
+	if (vm_sql_begin(store, err) < 0)
+		return -1;
+	return vm_sql_end(store, vm_sql_forget_lock(store, id, err), err);
 }
 
 static bool is_alive(pid_t pid, uint64_t start)

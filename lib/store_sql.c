@@ -1,7 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "store_sql.h"
 
+#include <errno.h>
 #include <stdarg.h>
+
+#include "fault.h"
+
+static const char *file_of(const struct vm_store *store)
+{
+	const char *file = store->db ? sqlite3_db_filename(store->db, "main") : NULL;
+
+	return file && file[0] ? file : "vmctl.db";
+}
 
 int vm_sql_fail(struct vm_store *store, const char *doing, struct vm_err *err)
 {
@@ -10,21 +20,31 @@ int vm_sql_fail(struct vm_store *store, const char *doing, struct vm_err *err)
 	switch (code & 0xff) {
 	case SQLITE_BUSY:
 	case SQLITE_LOCKED:
-		vm_err_set(err, VM_ERR_BUSY, "store: %s: the database is locked by another process",
-		           doing);
+		vm_err_set(err, VM_ERR_BUSY, "store %s: %s: it is locked by another process",
+		           file_of(store), doing);
 		return vm_err_hint(err,
 		                   "try again; 'fuser vmctl.db' in the data root tells who has it");
 	case SQLITE_FULL:
 	case SQLITE_NOMEM:
-		return vm_err_set(err, VM_ERR_INSUFFICIENT_RESOURCES, "store: %s: %s", doing,
-		                  sqlite3_errmsg(store->db));
+		vm_err_set(err, VM_ERR_INSUFFICIENT_RESOURCES, "store %s: %s: %s", file_of(store),
+		           doing, sqlite3_errmsg(store->db));
+		return vm_err_hint(err, "free some space there");
 	case SQLITE_CORRUPT:
 	case SQLITE_NOTADB:
-		vm_err_set(err, VM_ERR_CORRUPT, "store: %s: %s", doing, sqlite3_errmsg(store->db));
+		vm_err_set(err, VM_ERR_CORRUPT, "store %s: %s: %s", file_of(store), doing,
+		           sqlite3_errmsg(store->db));
 		return vm_err_hint(err, "check it with: sqlite3 vmctl.db 'PRAGMA integrity_check'");
 	default:
-		return vm_err_set(err, VM_ERR_SYSTEM, "store: %s: %s (SQLite code %d)", doing,
-		                  sqlite3_errmsg(store->db), sqlite3_extended_errcode(store->db));
+		/* What the system call said is more than "disk I/O error", and has a code of its
+		 * own.
+		 */
+		errno = sqlite3_system_errno(store->db);
+		if (errno != 0 && code != SQLITE_ERROR)
+			return vm_err_sys(err, "store %s: %s: %s", file_of(store), doing,
+			                  sqlite3_errmsg(store->db));
+		return vm_err_set(err, VM_ERR_SYSTEM, "store %s: %s: %s (SQLite code %d)",
+		                  file_of(store), doing, sqlite3_errmsg(store->db),
+		                  sqlite3_extended_errcode(store->db));
 	}
 }
 
@@ -131,8 +151,12 @@ int vm_sql_begin(struct vm_store *store, struct vm_err *err)
 
 int vm_sql_end(struct vm_store *store, int rc, struct vm_err *err)
 {
+	if (rc == 0 && vm_fault(VM_FAULT_STORE_COMMIT))
+		rc = vm_err_sys(err, "store: committing to %s", file_of(store));
 	if (rc == 0)
 		rc = vm_sql_run(store, err, "COMMIT", "");
+	if (rc == 0)
+		vm_fault(VM_FAULT_STORE_COMMIT_DONE);
 	/* Some errors roll back by themselves; a second ROLLBACK would only complain. */
 	if (rc < 0 && !sqlite3_get_autocommit(store->db))
 		sqlite3_exec(store->db, "ROLLBACK", NULL, NULL, NULL);

@@ -37,10 +37,14 @@ int vm_sql_begin(struct vm_store *store, struct vm_err *err);
 int vm_sql_end(struct vm_store *store, int rc, struct vm_err *err);
 /* Turns SQLite's last error into ours. Returns -1. */
 int vm_sql_fail(struct vm_store *store, const char *doing, struct vm_err *err);
-/* Creates or migrates the schema; the caller holds the store lock exclusively. */
+/*
+ * Creates or migrates the schema; the caller holds the store lock exclusively. Leaves foreign keys
+ * off.
+ */
 int vm_store_migrate(struct vm_store *store, struct vm_err *err);
 /* Notes a lock file inside the caller's transaction: see store_locks.c. */
 int vm_sql_note_lock(struct vm_store *store, const char *id, struct vm_err *err);
+int vm_sql_forget_lock(struct vm_store *store, const char *id, struct vm_err *err);
 /* Inserts an event, and counts it, inside the caller's transaction. */
 int vm_store_add_event(struct vm_store *store, const struct vm_event *event, struct vm_err *err);
 

@@ -43,10 +43,7 @@ static int check_limits(struct vm_store *store, const struct vm_limits *limits, 
 	return 0;
 }
 
-/*
- * A CID nobody has: 31 random bits above the ones that people choose by hand (0 to 2 are reserved
- * by virtio). UNIQUE decides; the caller tries again on a collision.
- */
+/* 31 random bits above the CIDs that people choose by hand (0 to 2 are reserved by virtio). */
 static int random_cid(uint64_t *ret_cid, struct vm_err *err)
 {
 	uint32_t raw;
@@ -67,6 +64,7 @@ static int exists(struct vm_store *store, const char *sql, const char *type, int
 	return stmt ? vm_sql_step(store, stmt, err) : -1;
 }
 
+/* A CID that no row has; the caller's transaction keeps it so until it is in one. */
 static int choose_cid(struct vm_store *store, uint64_t *ret_cid, struct vm_err *err)
 {
 	for (;;) {
@@ -84,6 +82,45 @@ static int choose_cid(struct vm_store *store, uint64_t *ret_cid, struct vm_err *
 			return 0;
 		}
 	}
+}
+
+/*
+ * Whether `row` may run with the guest CID it has. Inside the caller's transaction, so that of two
+ * who want one CID at once the second sees the first.
+ */
+static int check_cid(struct vm_store *store, const struct vm_instance *row,
+                     struct vm_conflict *ret_conflict, struct vm_err *err)
+{
+	VM_AUTO_STMT sqlite3_stmt *stmt = vm_sql_prepare(
+	        store, err,
+	        "SELECT id, name FROM instance WHERE guest_cid = ? AND occupies = 1 AND id <> ?",
+	        "it", (int64_t)row->guest_cid, row->id);
+	int rc = stmt ? vm_sql_step(store, stmt, err) : -1;
+	const char *name;
+
+	if (rc <= 0)
+		return rc;
+	name = (const char *)sqlite3_column_text(stmt, 1);
+	snprintf(ret_conflict->cid_holder, sizeof(ret_conflict->cid_holder), "%s",
+	         (const char *)sqlite3_column_text(stmt, 0));
+	vm_err_set(err, VM_ERR_ALREADY_EXISTS,
+	           "guest CID %ju is in use by '%s', and no two guests can run with the same",
+	           (uintmax_t)row->guest_cid, name);
+	return vm_err_hint(err, "a saved guest keeps its CID: stop '%s' or put it in standby first",
+	                   name);
+}
+
+/* One that boots keeps its CID unless anybody needs it: those who run, and those who will. */
+static int renew_cid(struct vm_store *store, const char *id, uint64_t *cid, struct vm_err *err)
+{
+	VM_AUTO_STMT sqlite3_stmt *stmt =
+	        vm_sql_prepare(store, err,
+	                       "SELECT 1 FROM instance WHERE guest_cid = ? AND id <> ?"
+	                       " AND (state <> 'stopped' OR occupies = 1)",
+	                       "it", (int64_t)*cid, id);
+	int taken = stmt ? vm_sql_step(store, stmt, err) : -1;
+
+	return taken > 0 ? choose_cid(store, cid, err) : taken;
 }
 
 static int insert_row(struct vm_store *store, const struct vm_instance *row, struct vm_err *err)
@@ -114,7 +151,7 @@ static int put_intent(struct vm_store *store, const char *id, const char *verb, 
 /* The lock files are this row's from now on. */
 static int take_note_back(struct vm_store *store, const char *id, struct vm_err *err)
 {
-	if (vm_store_forget_lock(store, id, err) < 0)
+	if (vm_sql_forget_lock(store, id, err) < 0)
 		return -1;
 	if (sqlite3_changes(store->db) == 1)
 		return 0;
@@ -124,7 +161,7 @@ static int take_note_back(struct vm_store *store, const char *id, struct vm_err 
 }
 
 static int reserve_one(struct vm_store *store, struct vm_instance *row, bool needs_cid,
-                       const char *verb, struct vm_err *err)
+                       const char *verb, struct vm_conflict *conflict, struct vm_err *err)
 {
 	int taken = exists(store, "SELECT 1 FROM instance WHERE name = ?", "t", 0, row->name, err);
 
@@ -136,6 +173,8 @@ static int reserve_one(struct vm_store *store, struct vm_instance *row, bool nee
 		return vm_err_hint(err, "choose another name, or remove it with 'vmctl rm %s'",
 		                   row->name);
 	}
+	if (row->guest_cid != 0 && row->occupies && check_cid(store, row, conflict, err) < 0)
+		return -1;
 	if (needs_cid && row->guest_cid == 0 && choose_cid(store, &row->guest_cid, err) < 0)
 		return -1;
 	if (take_note_back(store, row->id, err) < 0)
@@ -148,9 +187,10 @@ static int reserve_one(struct vm_store *store, struct vm_instance *row, bool nee
 }
 
 int vm_store_reserve(struct vm_store *store, struct vm_instance *rows, size_t count, bool needs_cid,
-                     const char *verb, const struct vm_limits *limits, size_t *ret_conflict,
-                     struct vm_err *err)
+                     const char *verb, const struct vm_limits *limits,
+                     struct vm_conflict *ret_conflict, struct vm_err *err)
 {
+	struct vm_conflict conflict = {0};
 	uint64_t bytes = 0;
 	size_t running = 0;
 	size_t i;
@@ -164,29 +204,48 @@ int vm_store_reserve(struct vm_store *store, struct vm_instance *rows, size_t co
 		return -1;
 	rc = check_limits(store, limits, running, bytes, err);
 	for (i = 0; rc == 0 && i < count; i++)
-		rc = reserve_one(store, &rows[i], needs_cid, verb, err);
-	if (rc < 0 && err->code == VM_ERR_ALREADY_EXISTS)
-		*ret_conflict = i - 1;
+		rc = reserve_one(store, &rows[i], needs_cid, verb, &conflict, err);
+	if (rc < 0 && err->code == VM_ERR_ALREADY_EXISTS) {
+		conflict.row = i - 1;
+		*ret_conflict = conflict;
+	}
 	return vm_sql_end(store, rc, err);
 }
 
-int vm_store_intend(struct vm_store *store, const char *id, const char *verb, const char *detail,
-                    const struct vm_limits *limits, struct vm_err *err)
+/* The instance is about to run: limits and guest CID, and the place it takes. */
+static int admit(struct vm_store *store, const char *id, struct vm_admission *admission,
+                 struct vm_err *err)
 {
 	struct vm_instance row = {0};
 	int rc;
 
+	if (vm_store_get(store, id, &row, err) < 0)
+		return -1;
+	rc = row.occupies ? 0 : check_limits(store, &admission->limits, 1, row.memory_bytes, err);
+	if (rc == 0 && row.guest_cid != 0)
+		rc = admission->boots ? renew_cid(store, id, &row.guest_cid, err)
+		                      : check_cid(store, &row, &admission->conflict, err);
+	if (rc == 0)
+		rc = vm_sql_run(
+		        store, err,
+		        "UPDATE instance SET occupies = 1, guest_cid = nullif(?, 0) WHERE id = ?",
+		        "it", (int64_t)row.guest_cid, id);
+	if (rc == 0)
+		admission->guest_cid = row.guest_cid;
+	vm_instance_free(&row);
+	return rc;
+}
+
+int vm_store_intend(struct vm_store *store, const char *id, const char *verb, const char *detail,
+                    struct vm_admission *admission, struct vm_err *err)
+{
+	int rc;
+
 	if (vm_sql_begin(store, err) < 0)
 		return -1;
-	rc = limits ? vm_store_get(store, id, &row, err) : 0;
-	if (rc == 0 && limits && !row.occupies)
-		rc = check_limits(store, limits, 1, row.memory_bytes, err);
+	rc = admission ? admit(store, id, admission, err) : 0;
 	if (rc == 0)
 		rc = put_intent(store, id, verb, detail, err);
-	if (rc == 0 && limits)
-		rc = vm_sql_run(store, err, "UPDATE instance SET occupies = 1 WHERE id = ?", "t",
-		                id);
-	vm_instance_free(&row);
 	return vm_sql_end(store, rc, err);
 }
 

@@ -38,32 +38,47 @@ static int drop_dead(struct vm_op *op, const char *id, struct vm_lock *lock, str
 	return rc;
 }
 
-/* 1 when the row is gone, by us or by itself; 0 when its maker is alive or it has been published.
+/*
+ * A verb that was killed while it spawned a VMM has left a child that holds the lock until it
+ * executes the hypervisor: an instant. The living hold it as long as they need.
  */
-static int sweep_maker(struct vm_op *op, const struct vm_instance *row)
+static struct vm_lock_how at_once_or_after_orphans(const struct vm_instance *row)
 {
-	struct vm_lock lock = VM_LOCK_INIT;
 	struct vm_lock_how how = at_once;
-	struct vm_err err = {0};
-	int rc;
 
-	/*
-	 * A maker that was killed while it spawned a VMM has left a child that holds the lock until
-	 * it executes the hypervisor: an instant. The living hold it as long as they need.
-	 */
 	if (row->intent.pid > 0 && kill(row->intent.pid, 0) < 0 && errno == ESRCH)
 		how.deadline_ms = vm_monotonic_ms() + ORPHAN_WAIT_MS;
-	how.create =
-	        true; /* its lock file was there before the row: if it got lost, it is made again */
-	rc = vm_held_lock(op, row, &how, &lock, &err);
-	if (rc == 0)
-		rc = drop_dead(op, row->id, &lock, &err);
-	if (lock.fd >= 0)
-		vm_sweep_lock_file(op, row->id, &lock);
-	return rc > 0 || (rc < 0 && err.code == VM_ERR_NOT_FOUND);
+	return how;
 }
 
-bool vm_sweep_name(struct vm_op *op, const char *name)
+int vm_sweep_maker(struct vm_op *op, const struct vm_instance *row, struct vm_err *err)
+{
+	struct vm_lock_how how = at_once_or_after_orphans(row);
+	struct vm_lock lock = VM_LOCK_INIT;
+	int rc;
+
+	how.create =
+	        true; /* its lock file was there before the row: if it got lost, it is made again */
+	rc = vm_held_lock(op, row, &how, &lock, err);
+	if (rc == 0)
+		rc = drop_dead(op, row->id, &lock, err);
+	if (lock.fd >= 0)
+		vm_sweep_lock_file(op, row->id, &lock);
+	if (rc >= 0 || err->code != VM_ERR_NOT_FOUND)
+		return rc;
+	vm_err_clear(err); /* somebody else has swept it */
+	return 1;
+}
+
+static int sweep_maker(struct vm_op *op, const struct vm_instance *row)
+{
+	struct vm_err ignored = {0}; /* it is tried again by the next who comes */
+
+	return vm_sweep_maker(op, row, &ignored);
+}
+
+/* Whether the name is free now. */
+static bool sweep_name(struct vm_op *op, const char *name)
 {
 	struct vm_instance row = {0};
 	struct vm_err err = {0};
@@ -71,7 +86,7 @@ bool vm_sweep_name(struct vm_op *op, const char *name)
 
 	if (vm_store_get_named(op->root->store, name, &row, &err) < 0)
 		return err.code == VM_ERR_NOT_FOUND;
-	swept = row.state == VM_STATE_CREATING && sweep_maker(op, &row);
+	swept = row.state == VM_STATE_CREATING && sweep_maker(op, &row) > 0;
 	vm_instance_free(&row);
 	return swept;
 }
@@ -79,6 +94,7 @@ bool vm_sweep_name(struct vm_op *op, const char *name)
 /* An instance that counts against the limits though its VMM is dead, or was never committed. */
 static int sweep_dead(struct vm_op *op, const struct vm_instance *row)
 {
+	struct vm_lock_how how = at_once_or_after_orphans(row);
 	struct vm_held held = VM_HELD_INIT;
 	struct vm_err err = {0};
 	int changed = 0;
@@ -89,7 +105,7 @@ static int sweep_dead(struct vm_op *op, const struct vm_instance *row)
 	if ((row->intent.verb[0] && row->state != VM_STATE_RUNNING &&
 	     row->state != VM_STATE_PAUSED) ||
 	    vm_vmm_alive(op->root, row->id, &err) == 0) {
-		int rc = vm_held_settle(op, row, &at_once, &held, &err);
+		int rc = vm_held_settle(op, row, &how, &held, &err);
 
 		changed = rc == 1 || (rc == 0 && !held.row.occupies);
 	}
@@ -119,17 +135,16 @@ static size_t sweep(struct vm_op *op, enum vm_list which,
 void vm_sweep_lock_file(struct vm_op *op, const char *id, struct vm_lock *lock)
 {
 	struct vm_instance row = {0};
-	char gate[VM_LOCK_NAME_SIZE];
-	struct vm_err err = {0};
+	struct vm_err err = {0}, ignored = {0};
 
-	if (vm_store_get(op->root->store, id, &row, &err) == 0)
-		vm_lock_release(lock); /* it belongs to somebody, and stays */
-	else if (err.code == VM_ERR_NOT_FOUND)
-		vm_lock_unlink_release(lock, op->root->locks_fd, id, vm_root_gate_name(id, gate));
+	if (vm_store_get(op->root->store, id, &row, &err) < 0 && err.code == VM_ERR_NOT_FOUND) {
+		vm_held_unlink_locks(op, id, lock, &ignored);
+		return;
+	}
 	vm_instance_free(&row);
-	vm_err_clear(&err);
-	vm_lock_release(lock);
-	vm_store_forget_lock(op->root->store, id, &err);
+	vm_lock_release(lock); /* it belongs to somebody, and stays */
+	if (err.code == VM_OK)
+		vm_store_forget_lock(op->root->store, id, &ignored);
 }
 
 void vm_sweep_lock_files(struct vm_op *op)
@@ -157,4 +172,36 @@ size_t vm_sweep_makers(struct vm_op *op)
 size_t vm_sweep_all(struct vm_op *op)
 {
 	return vm_sweep_makers(op) + sweep(op, VM_LIST_OCCUPYING, sweep_dead);
+}
+
+/* Whether the instance has its guest CID no longer: its verb or its VMM was dead, or it has gone.
+ */
+static bool sweep_cid_holder(struct vm_op *op, const char *id)
+{
+	struct vm_instance row = {0};
+	struct vm_err err = {0};
+	bool freed;
+
+	if (vm_store_get(op->root->store, id, &row, &err) < 0)
+		return err.code == VM_ERR_NOT_FOUND;
+	/* Between the refusal and this look it may have been stopped: then nothing is to be done.
+	 */
+	if (!row.occupies)
+		freed = true;
+	else if (row.state == VM_STATE_CREATING)
+		freed = sweep_maker(op, &row) > 0;
+	else
+		freed = sweep_dead(op, &row) > 0;
+	vm_instance_free(&row);
+	return freed;
+}
+
+bool vm_sweep_refusal(struct vm_op *op, enum vm_code refused, const char *name,
+                      const char *cid_holder)
+{
+	if (refused == VM_ERR_INSUFFICIENT_RESOURCES)
+		return vm_sweep_all(op) > 0;
+	if (refused != VM_ERR_ALREADY_EXISTS)
+		return false;
+	return cid_holder[0] ? sweep_cid_holder(op, cid_holder) : name && sweep_name(op, name);
 }

@@ -9,8 +9,18 @@
 
 #include "held.h"
 
-/* Whether the name is free now because its maker was dead, or has become free by itself. */
-bool vm_sweep_name(struct vm_op *op, const char *name);
+/*
+ * Whether an admission that was refused so may be tried again: what stood in its way was a dead
+ * process's and is gone now, or has gone by itself. `name` is the one that was asked for, NULL
+ * where it was no name; `cid_holder` is vm_conflict's.
+ */
+bool vm_sweep_refusal(struct vm_op *op, enum vm_code refused, const char *name,
+                      const char *cid_holder);
+/*
+ * A `creating` row, if its maker is dead: 1 when it is gone, by us or by itself; 0 when it has been
+ * published; -1 (busy: its maker is alive).
+ */
+int vm_sweep_maker(struct vm_op *op, const struct vm_instance *row, struct vm_err *err);
 /* Unlinks lock files of makers that died before, and of removers that died after, the row was
  * there. */
 void vm_sweep_lock_files(struct vm_op *op);

@@ -14,6 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "fault.h"
 #include "interrupt.h"
 #include "proc.h"
 #include "util.h"
@@ -48,7 +49,9 @@ int vm_vmm_kill(struct vm_vmm *vmm, struct vm_err *err)
 {
 	int rc;
 
-	if (syscall(SYS_pidfd_send_signal, vmm->pid_fd, SIGKILL, NULL, 0) < 0 && errno != ESRCH)
+	if (vm_fault(VM_FAULT_VMM_KILL) ||
+	    (syscall(SYS_pidfd_send_signal, vmm->pid_fd, SIGKILL, NULL, 0) < 0 && errno != ESRCH) ||
+	    vm_fault(VM_FAULT_VMM_KILL_DONE))
 		return vm_err_sys(err, "killing the VMM (pid %d)", vmm->pid);
 	vm_interrupt_suspend();
 	rc = vm_vmm_wait(vmm, vm_monotonic_ms() + KILL_TIMEOUT_MS, err);

@@ -12,6 +12,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "fault.h"
+#include "fs.h"
 #include "lock.h"
 #include "proc.h"
 #include "util.h"
@@ -23,7 +25,13 @@ enum { ALIVE_WAIT_MS = 2000, ALIVE_FD = 3 };
 struct spawn {
 	const char *const *argv;
 	int dir_fd, alive_fd, in_fd, out_fd, log_fd;
-	int report_fd; /* errno of a failed exec goes here; closed by a successful one */
+	int report_fd; /* a struct failure goes here; closed by a successful exec */
+};
+
+/* What the child could not do. */
+struct failure {
+	int number;   /* errno */
+	bool in_exec; /* the hypervisor cannot be executed; else the host is short of something */
 };
 
 static void close_spawn(struct spawn *spawn)
@@ -39,18 +47,21 @@ static void close_spawn(struct spawn *spawn)
 static int take_alive(const struct vm_root *root, const char *id, int *ret_fd, struct vm_err *err)
 {
 	char name[VM_LOCK_NAME_SIZE];
-	VM_AUTO_CLOSE int fd = openat(root->run_fd, vm_root_alive_name(id, name),
-	                              O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+	VM_AUTO_CLOSE int fd = -1;
 	int rc;
 
+	vm_root_alive_name(id, name);
+	if (!vm_fault(VM_FAULT_VMM_ALIVE))
+		fd = openat(root->run_fd, name, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (fd < 0)
-		return vm_err_sys(err, "creating run/%s", name);
+		return vm_fs_fail(root->run_fd, name, "creating", err);
 	rc = vm_flock_until(fd, LOCK_EX, vm_monotonic_ms() + ALIVE_WAIT_MS, err);
 	if (rc > 0)
 		return vm_err_set(err, VM_ERR_BUSY, "a VMM of instance %s is alive already", id);
 	/* An old record must not be taken for the new VMM's. */
 	if (rc < 0 || ftruncate(fd, 0) < 0)
-		return rc < 0 ? -1 : vm_err_sys(err, "clearing run/%s", name);
+		return rc < 0 ? -1 : vm_fs_fail(root->run_fd, name, "clearing", err);
+	vm_fault(VM_FAULT_VMM_ALIVE_DONE);
 	*ret_fd = vm_take_fd(&fd);
 	return 0;
 }
@@ -59,14 +70,16 @@ static int open_streams(int dir_fd, struct spawn *spawn, struct vm_err *err)
 {
 	const int append = O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC;
 
-	if (mkfifoat(dir_fd, VM_CONSOLE_IN, 0600) < 0 && errno != EEXIST)
-		return vm_err_sys(err, "creating " VM_CONSOLE_IN);
+	if (vm_fault(VM_FAULT_VMM_STREAMS) ||
+	    (mkfifoat(dir_fd, VM_CONSOLE_IN, 0600) < 0 && errno != EEXIST))
+		return vm_fs_fail(dir_fd, VM_CONSOLE_IN, "creating", err);
 	/* Read and write: the VMM itself keeps the FIFO open, so it never sees an end of input. */
 	spawn->in_fd = openat(dir_fd, VM_CONSOLE_IN, O_RDWR | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
 	spawn->out_fd = openat(dir_fd, VM_CONSOLE_LOG, append, 0600);
 	spawn->log_fd = openat(dir_fd, VM_VMM_LOG, append, 0600);
 	if (spawn->in_fd < 0 || spawn->out_fd < 0 || spawn->log_fd < 0)
-		return vm_err_sys(err, "opening the VMM's console and log");
+		return vm_fs_fail(dir_fd, NULL, "opening the VMM's console and log in", err);
+	vm_fault(VM_FAULT_VMM_STREAMS_DONE);
 	return 0;
 }
 
@@ -97,7 +110,10 @@ static int record_self(int fd)
 	text[n++] = ' ';
 	n += put_number(start, text + n);
 	text[n++] = '\n';
-	return pwrite(fd, text, n, 0) == (ssize_t)n ? 0 : -1;
+	if (vm_fault(VM_FAULT_VMM_RECORD) || pwrite(fd, text, n, 0) != (ssize_t)n ||
+	    vm_fault(VM_FAULT_VMM_RECORD_DONE))
+		return -1;
+	return 0;
 }
 
 /*
@@ -130,7 +146,7 @@ static void close_all_but(const struct spawn *spawn)
 static _Noreturn void become_vmm(const struct spawn *spawn)
 {
 	static char *const environment[] = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", NULL};
-	int e;
+	struct failure failure = {0};
 
 	close_all_but(spawn);
 	signal(SIGPIPE, SIG_DFL);
@@ -144,10 +160,12 @@ static _Noreturn void become_vmm(const struct spawn *spawn)
 	    dup2(spawn->in_fd, STDIN_FILENO) >= 0 && dup2(spawn->out_fd, STDOUT_FILENO) >= 0 &&
 	    dup2(spawn->log_fd, STDERR_FILENO) >= 0 &&
 	    syscall(SYS_close_range, ALIVE_FD, ~0U, CLOSE_RANGE_CLOEXEC) == 0 &&
-	    fcntl(spawn->alive_fd, F_SETFD, 0) == 0)
+	    fcntl(spawn->alive_fd, F_SETFD, 0) == 0) {
+		failure.in_exec = true;
 		execve(spawn->argv[0], (char *const *)spawn->argv, environment);
-	e = errno;
-	if (write(spawn->report_fd, &e, sizeof(e)) < 0)
+	}
+	failure.number = errno;
+	if (write(spawn->report_fd, &failure, sizeof(failure)) < 0)
 		_exit(126);
 	_exit(127);
 }
@@ -155,18 +173,19 @@ static _Noreturn void become_vmm(const struct spawn *spawn)
 /* Waits until the child has executed the hypervisor or reported why it could not. */
 static int await_exec(int report_fd, const char *path, struct vm_err *err)
 {
-	int e = 0;
+	struct failure failure = {0};
 	ssize_t n;
 
 	do {
-		n = read(report_fd, &e, sizeof(e));
+		n = read(report_fd, &failure, sizeof(failure));
 	} while (n < 0 && errno == EINTR);
 	if (n == 0)
 		return 0;
-	if (n == (ssize_t)sizeof(e))
-		errno = e;
+	if (n == (ssize_t)sizeof(failure))
+		errno = failure.number;
 	vm_err_sys(err, "executing %s", path);
-	err->code = VM_ERR_HYPERVISOR;
+	if (failure.in_exec && err->code == VM_ERR_SYSTEM)
+		err->code = VM_ERR_HYPERVISOR;
 	return -1;
 }
 
@@ -180,11 +199,12 @@ static int fork_vmm(struct spawn *spawn, struct vm_vmm *ret_vmm, struct vm_err *
 		return vm_err_sys(err, "pipe");
 	report = ends[0];
 	spawn->report_fd = ends[1];
-	pid = fork();
+	pid = vm_fault(VM_FAULT_VMM_FORK) ? -1 : fork();
 	if (pid < 0)
 		return vm_err_sys(err, "fork");
 	if (pid == 0)
 		become_vmm(spawn);
+	vm_fault(VM_FAULT_VMM_FORK_DONE);
 	close_spawn(spawn);
 	if (await_exec(report, spawn->argv[0], err) < 0) {
 		waitpid(pid, NULL, 0);

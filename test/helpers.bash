@@ -7,6 +7,7 @@
 bats_require_minimum_version 1.5.0
 bats_load_library bats-support 2>/dev/null || load /usr/lib/bats/bats-support/load
 bats_load_library bats-assert 2>/dev/null || load /usr/lib/bats/bats-assert/load
+load vmm_api
 
 # Nothing here waits for a fixed time: a condition is waited for, and this is when we give up.
 WAIT_SECONDS=${WAIT_SECONDS:-60}
@@ -29,7 +30,7 @@ vm_teardown() {
 	ids=$(vmctl ls -q)
 	# shellcheck disable=SC2086 # a list of ids
 	[ -z "$ids" ] || vmctl rm --force $ids >/dev/null || status=1
-	rm -f "/dev/shm/sem.vmctl-$(root_id)"-* || status=1
+	rm -f "/dev/shm/sem.vmctl-$(root_id)"-* "/dev/shm/vmctl-$(root_id).root" || status=1
 	return $status
 }
 
@@ -171,19 +172,7 @@ sums_of() {
 
 # api NAME PATH: the body that the VMM itself answers to a GET.
 api() {
-	local dir length=0 line body asker
-	dir=$(dir_of "$1")
-	# shellcheck disable=SC2034 # the coproc sets it
-	coproc VMM { cd "$dir" && exec socat - UNIX-CONNECT:vmm.sock; }
-	asker=$VMM_PID
-	printf 'GET %s HTTP/1.1\r\nHost: vmm\r\n\r\n' "$2" >&"${VMM[1]}"
-	while IFS= read -r -t "$WAIT_SECONDS" line <&"${VMM[0]}" && [ "$line" != $'\r' ]; do
-		[[ $line =~ ^Content-Length:\ ([0-9]+) ]] && length=${BASH_REMATCH[1]}
-	done
-	IFS= read -r -t "$WAIT_SECONDS" -N "$length" body <&"${VMM[0]}"
-	kill "$asker"
-	wait "$asker" || true
-	((length > 0)) && printf '%s\n' "$body"
+	api_at "$(dir_of "$1")" "$2"
 }
 
 # Whether the guest is running, by what its VMM says and not by what the store believes.

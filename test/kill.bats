@@ -8,30 +8,19 @@
 #   KILL_MAX_MS  the latest moment (60)
 
 load helpers
+load sound
 
 setup() {
-	vm_setup
+	sound_setup
 	rounds=${KILL_ROUNDS:-25}
 	seed=${KILL_SEED:-$RANDOM}
 	echo "KILL_SEED=$seed"
 	RANDOM=$seed
 	killed=0
-	# Bystanders, which nothing below may touch.
-	make_standby rest
-	rest_sums=$(sums_of rest)
 }
 
 teardown() {
-	local status=0 file pid
-	vm_teardown || status=1
-	# A failed test may have left a VMM that no row in `vmctl ls` knows.
-	for file in "$VMCTL_ROOT"/run/*.alive; do
-		[ -e "$file" ] || continue
-		flock -n -s "$file" true && continue
-		read -r pid _ <"$file"
-		kill -9 "$pid" || status=1
-	done
-	return $status
+	sound_teardown
 }
 
 # kill_verb ARGUMENTS...: starts the verb and kills it, if it still lives then.
@@ -50,20 +39,6 @@ kill_verb() {
 	wait "$pid" 2>/dev/null || true
 }
 
-# Every VMM has a row, every row its VMM, nothing is left over, and the bystander is as it was.
-assert_sound() {
-	local known
-	run vmctl doctor
-	assert_equal "$(grep -e leftovers <<<"$output")" 'OK     leftovers     none'
-	assert_equal "$status" 0
-	known=$(sqlite3 -readonly "$VMCTL_ROOT/vmctl.db" \
-		"SELECT count(*) FROM instance WHERE state IN ('running', 'paused')")
-	assert_equal "$(live_vmms)" "$known"
-	assert_equal "$(find "$VMCTL_ROOT/guests" -mindepth 1 -maxdepth 1 -printf '%f\n' | sort)" \
-		"$(vmctl ls -q | sort)"
-	assert_equal "$(sums_of rest)" "$rest_sums"
-}
-
 # Most kills must have met a living process, or this file has proven nothing.
 assert_enough_killed() {
 	echo "$killed of $rounds verbs were killed"
@@ -74,15 +49,6 @@ goes_on() {
 	local now
 	now=$(last_tick "$1")
 	wait_for ticked_past "$1" "${now:-0}"
-}
-
-# retry CODE ARGUMENTS...: the verb again; CODE is how it ends if the killed one had come to its end.
-retry() {
-	local code=$1
-	shift
-	run vmctl "$@"
-	echo "$status $output"
-	[ "$status" = 0 ] || assert_equal "$status ($output)" "$code ($output)"
 }
 
 @test "fork of a standby source" {

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "cli.h"
+#include "fault.h"
 #include "interrupt.h"
 #include "util.h"
 
@@ -60,6 +61,8 @@ int cli_main(const struct cli_verb *verb, void *options, int argc, char **argv)
 	               verb->name[0] != '\0' ? "-" : "", verb->name);
 	rc = cli_parse(&cli, argc, argv, &err);
 	cli_progress_init(&cli.progress, cli.program, cli.verbose);
+	if (rc == 0)
+		rc = vm_fault_check(&err);
 	if (rc == 0)
 		rc = verb->run(&cli, &err);
 	if (cli.opened)

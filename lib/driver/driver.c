@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <string.h>
 
+#include "../fault.h"
 #include "../fs.h"
 #include "../util.h"
 
@@ -45,44 +46,62 @@ int vm_driver_find(const char *name, const struct vm_driver **ret, struct vm_err
 	                  list);
 }
 
-static void begin_call(struct vm_machine *machine)
+static int begin_call(struct vm_machine *machine, enum vm_fault_point point, struct vm_err *err)
 {
 	machine->deadline_ms = vm_monotonic_ms() + machine->root->config.api_timeout_ms;
 	if (machine->saving)
 		machine->deadline_ms +=
 		        (int64_t)(machine->spec->memory_bytes / SLOWEST_DISK_BYTES_PER_MS);
+	return vm_fault(point) ? vm_err_sys(err, "fault before the call") : 0;
 }
 
 /* Puts the driver's name in front of a failure. */
-static int end_call(const struct vm_machine *machine, int rc, struct vm_err *err)
+static int end_call(const struct vm_machine *machine, enum vm_fault_point done, int rc,
+                    struct vm_err *err)
 {
+	if (rc == 0 && vm_fault(done))
+		rc = vm_err_sys(err, "fault after the call");
 	return rc < 0 ? vm_err_wrap(err, "%s: %s", machine->name, machine->driver->name) : rc;
 }
 
 int vm_driver_boot(struct vm_machine *machine, struct vm_err *err)
 {
+	int rc;
+
 	assert(machine->vmm.pid_fd < 0);
-	begin_call(machine);
-	return end_call(machine, machine->driver->boot(machine, err), err);
+	rc = begin_call(machine, VM_FAULT_DRIVER_BOOT, err);
+	if (rc == 0)
+		rc = machine->driver->boot(machine, err);
+	return end_call(machine, VM_FAULT_DRIVER_BOOT_DONE, rc, err);
 }
 
 int vm_driver_load(struct vm_machine *machine, bool resume, struct vm_err *err)
 {
+	int rc;
+
 	assert(machine->vmm.pid_fd < 0);
-	begin_call(machine);
-	return end_call(machine, machine->driver->load(machine, resume, err), err);
+	rc = begin_call(machine, VM_FAULT_DRIVER_LOAD, err);
+	if (rc == 0)
+		rc = machine->driver->load(machine, resume, err);
+	return end_call(machine, VM_FAULT_DRIVER_LOAD_DONE, rc, err);
 }
 
 int vm_driver_pause(struct vm_machine *machine, struct vm_err *err)
 {
-	begin_call(machine);
-	return end_call(machine, machine->driver->pause(machine, err), err);
+	int rc = begin_call(machine, VM_FAULT_DRIVER_PAUSE, err);
+
+	if (rc == 0)
+		rc = machine->driver->pause(machine, err);
+	return end_call(machine, VM_FAULT_DRIVER_PAUSE_DONE, rc, err);
 }
 
 int vm_driver_resume(struct vm_machine *machine, struct vm_err *err)
 {
-	begin_call(machine);
-	return end_call(machine, machine->driver->resume(machine, err), err);
+	int rc = begin_call(machine, VM_FAULT_DRIVER_RESUME, err);
+
+	if (rc == 0)
+		rc = machine->driver->resume(machine, err);
+	return end_call(machine, VM_FAULT_DRIVER_RESUME_DONE, rc, err);
 }
 
 int vm_driver_save(struct vm_machine *machine, const char *memory, const char *state,
@@ -92,23 +111,41 @@ int vm_driver_save(struct vm_machine *machine, const char *memory, const char *s
 
 	/* If we are cut short it goes on saving: what comes after has to wait for that. */
 	machine->saving = true;
-	begin_call(machine);
-	rc = machine->driver->save(machine, memory, state, err);
+	rc = begin_call(machine, VM_FAULT_DRIVER_SAVE, err);
+	if (rc == 0)
+		rc = machine->driver->save(machine, memory, state, err);
+	rc = end_call(machine, VM_FAULT_DRIVER_SAVE_DONE, rc, err);
 	machine->saving = rc < 0;
-	return end_call(machine, rc, err);
+	return rc;
 }
 
 int vm_driver_query(struct vm_machine *machine, enum vm_guest_state *ret, struct vm_err *err)
 {
-	begin_call(machine);
-	return end_call(machine, machine->driver->query(machine, ret, err), err);
+	int rc = begin_call(machine, VM_FAULT_DRIVER_QUERY, err);
+
+	if (rc == 0)
+		rc = machine->driver->query(machine, ret, err);
+	return end_call(machine, VM_FAULT_DRIVER_QUERY_DONE, rc, err);
 }
 
 int vm_driver_ask_shutdown(struct vm_machine *machine, struct vm_err *err)
 {
+	int rc;
+
 	assert(machine->driver->caps.graceful_shutdown);
-	begin_call(machine);
-	return end_call(machine, machine->driver->ask_shutdown(machine, err), err);
+	rc = begin_call(machine, VM_FAULT_DRIVER_SHUTDOWN, err);
+	if (rc == 0)
+		rc = machine->driver->ask_shutdown(machine, err);
+	return end_call(machine, VM_FAULT_DRIVER_SHUTDOWN_DONE, rc, err);
+}
+
+int vm_driver_prepare_memory(struct vm_machine *machine, struct vm_err *err)
+{
+	int rc = begin_call(machine, VM_FAULT_DRIVER_MEMORY, err);
+
+	if (rc == 0)
+		rc = machine->driver->prepare_memory(machine, err);
+	return end_call(machine, VM_FAULT_DRIVER_MEMORY_DONE, rc, err);
 }
 
 int vm_driver_clean(const struct vm_driver *driver, int dir_fd, struct vm_err *err)

@@ -24,6 +24,8 @@
 #define VM_FILE_INITRD "initrd"
 #define VM_FILE_MEMORY "memory" /* published memory: immutable, shared by hard links */
 #define VM_FILE_STATE "vmstate" /* published state file: immutable */
+/* A running source's state, kept in its first fork until every fork has its own. */
+#define VM_FILE_SOURCE_STATE "vmstate.source"
 #define VM_FILE_API_SOCKET "vmm.sock"
 #define VM_FILE_VSOCK "vsock.sock"
 /* "disk-<id>.img" */
@@ -36,10 +38,11 @@ struct vm_driver_caps {
 	bool concurrent_fork_prepare; /* many forks may be prepared from one standby source at once
 	                               */
 	bool snapshot_keeps_running;  /* a snapshot leaves the VMM able to resume in place */
-	bool relative_paths;     /* saved states hold relative paths: usable in any directory */
-	bool state_rewrite;      /* absolute paths in a saved state can be rewritten */
-	bool cid_rewrite;        /* the guest CID in a saved state can be changed */
-	bool network_override;   /* taps can be given anew at load */
+	bool relative_paths;   /* saved states hold relative paths: usable in any directory */
+	bool state_rewrite;    /* absolute paths in a saved state can be rewritten */
+	bool cid_rewrite;      /* the guest CID in a saved state can be changed; if not, forks with
+	                          memory keep their source's, and only one of them can run */
+	bool network_override; /* taps can be given anew at load */
 	bool memory_shared_base; /* many VMMs map one memory file privately */
 	bool diff_snapshot;
 	bool graceful_shutdown;           /* the guest can be asked to shut down */
@@ -74,7 +77,7 @@ struct vm_state_move {
 	const char *from_name;
 	int to_fd; /* target directory; VM_FILE_STATE is published there */
 	const struct vm_spec *spec;
-	uint64_t from_cid, to_cid; /* 0: no vsock */
+	uint64_t from_cid, to_cid; /* 0: no vsock; the same unless caps.cid_rewrite */
 	bool durable;
 };
 
@@ -103,6 +106,15 @@ struct vm_driver {
 	int (*check_version)(const char *version, const char *now, struct vm_err *err);
 	int (*move_state)(const struct vm_state_move *move, struct vm_err *err);
 	/*
+	 * Whether VM_FILE_MEMORY can be linked and loaded as it is: 1, 0, -1. NULL: it always can.
+	 */
+	int (*memory_ready)(const struct vm_machine *machine, struct vm_err *err);
+	/*
+	 * Makes it so. The caller holds the memory lock exclusively; published by rename, so that a
+	 * kill leaves it as it was or ready.
+	 */
+	int (*prepare_memory)(struct vm_machine *machine, struct vm_err *err);
+	/*
 	 * Whether the VMM, now dead, ended because the guest shut down (by its log). If not, and
 	 * the log tells why, *ret_why says it (a constant); else it is left alone.
 	 */
@@ -125,6 +137,7 @@ int vm_driver_save(struct vm_machine *machine, const char *memory, const char *s
                    struct vm_err *err);
 int vm_driver_query(struct vm_machine *machine, enum vm_guest_state *ret, struct vm_err *err);
 int vm_driver_ask_shutdown(struct vm_machine *machine, struct vm_err *err);
+int vm_driver_prepare_memory(struct vm_machine *machine, struct vm_err *err);
 /* Removes what a dead VMM left behind. */
 int vm_driver_clean(const struct vm_driver *driver, int dir_fd, struct vm_err *err);
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <string.h>
 
+#include "../fault.h"
 #include "../http.h"
 #include "../util.h"
 #include "firecracker.h"
@@ -110,10 +111,14 @@ int vm_fc_call(struct vm_machine *machine, const char *method, const char *path,
 		                  method, path);
 	}
 	json_decref(body);
+	if (vm_fault(VM_FAULT_DRIVER_REQUEST))
+		return vm_err_sys(err, "%s %s: fault before the request", method, path);
 	if (vm_http_call(&request, &response, err) < 0)
 		return explain_death(machine, err);
 	if (response.status < 200 || response.status > 299)
 		rc = refused(method, path, &response, err);
+	else if (vm_fault(VM_FAULT_DRIVER_REQUEST_DONE))
+		rc = vm_err_sys(err, "%s %s: fault after the request", method, path);
 	if (rc == 0 && ret_answer) {
 		*ret_answer = json_loads(response.body, 0, NULL);
 		if (!*ret_answer)

@@ -55,7 +55,8 @@ static bool search_path(char *ret_path, size_t size)
 static int find_binary(const struct vm_root *root, char *ret_path, size_t size, struct vm_err *err)
 {
 	const char *env = getenv("VMCTL_FIRECRACKER");
-	const char *given = env && env[0] ? env : root->config.firecracker;
+	const char *given =
+	        env && env[0] ? env : vm_config_binary(&root->config, vm_driver_firecracker.name);
 
 	if (given[0] && usable(given, ret_path, size))
 		return 0;

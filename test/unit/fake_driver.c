@@ -2,6 +2,7 @@
 #include "fake_driver.h"
 
 #include <assert.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -171,14 +172,60 @@ static int touch(int dir_fd, const char *name, struct vm_err *err)
 	return vm_fs_publish(dir_fd, name, "", 0, false, err);
 }
 
+uint64_t fake_cid(int dir_fd)
+{
+	VM_AUTO_FREE char *text = NULL;
+	struct vm_err err = {0};
+	size_t len;
+
+	return vm_fs_read(dir_fd, FAKE_CID, 64, &text, &len, &err) < 0 ? 0
+	                                                               : strtoull(text, NULL, 10);
+}
+
+static int note_cid(const struct vm_machine *machine, struct vm_err *err)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "%" PRIu64, machine->guest_cid);
+	return vm_fs_publish(machine->dir_fd, FAKE_CID, text, strlen(text), false, err);
+}
+
+static bool runs_with(const struct vm_root *root, const char *id, uint64_t cid)
+{
+	struct vm_err ignored = {0};
+	VM_AUTO_CLOSE int dir_fd = vm_fs_open_dir(root->guests_fd, id, &ignored);
+
+	return dir_fd >= 0 && fake_cid(dir_fd) == cid && vm_vmm_alive(root, id, &ignored) == 1;
+}
+
+/*
+ * As the kernel would refuse it: another VMM with this guest CID. The CID is noted before the VMM
+ * is spawned and looked for after that, so of two at once one sees the other.
+ */
+static void check_cid_alone(const struct vm_machine *machine)
+{
+	DIR *list = fdopendir(
+	        openat(machine->root->guests_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+	const struct dirent *entry;
+
+	while (machine->guest_cid && list && (entry = readdir(list))) {
+		if (entry->d_name[0] != '.' && strcmp(entry->d_name, machine->id) != 0 &&
+		    runs_with(machine->root, entry->d_name, machine->guest_cid))
+			atomic_fetch_add(&fake_get()->violations, 1);
+	}
+	if (list)
+		closedir(list);
+}
+
 /* A VMM whose guest does not run yet. */
 static int spawn_vmm(struct vm_machine *machine, struct vm_err *err)
 {
 	if (vm_driver_clean(machine->driver, machine->dir_fd, err) < 0 ||
-	    vm_fs_unlink(machine->dir_fd, FAKE_ENDED, err) < 0 ||
+	    vm_fs_unlink(machine->dir_fd, FAKE_ENDED, err) < 0 || note_cid(machine, err) < 0 ||
 	    vm_vmm_spawn(machine->root, machine->id, machine->dir_fd, vmm_argv, &machine->vmm,
 	                 err) < 0)
 		return -1;
+	check_cid_alone(machine);
 	return touch(machine->dir_fd, FAKE_SOCKET, err);
 }
 
@@ -343,6 +390,8 @@ static int move_state(const struct vm_state_move *move, struct vm_err *err)
 		return -1;
 	if (sscanf(text, STATE_FORMAT, &cid) != 1 || cid != move->from_cid)
 		return vm_err_set(err, VM_ERR_CORRUPT, "%s is of another guest", move->from_name);
+	if (move->from_cid != move->to_cid && !fake_caps()->cid_rewrite)
+		atomic_fetch_add(&fake_get()->violations, 1);
 	snprintf(moved, sizeof(moved), STATE_FORMAT, move->to_cid);
 	if (vm_fs_publish(move->to_fd, VM_FILE_STATE, moved, strlen(moved), move->durable, err) < 0)
 		return -1;
@@ -355,7 +404,7 @@ static bool ended_by_guest(int dir_fd, const char **ret_why)
 	return vm_fs_exists(dir_fd, FAKE_ENDED);
 }
 
-static const char *const leftovers[] = {FAKE_SOCKET, FAKE_GUEST, NULL};
+static const char *const leftovers[] = {FAKE_SOCKET, FAKE_GUEST, FAKE_CID, NULL};
 
 static const struct vm_driver_caps usual_caps = {
         .concurrent_fork_prepare = true,

@@ -3,7 +3,8 @@
  * A hypervisor for the tests of generic code. Its VMM is a real process (sleep), spawned as every
  * VMM is; its guest is one file, "guest", that says running or paused. Every call can be told to
  * fail, to hang or to be interrupted. Where a real VMM would accept nonsense in silence this one
- * counts a violation: a guest that runs beside a manifest, a save while the guest runs.
+ * counts a violation: a guest that runs beside a manifest, a save while the guest runs, two VMMs of
+ * one data root with the same guest CID, another CID in a saved state where that cannot be changed.
  *
  * Linking this gives vm_drivers[] a table with this driver alone.
  */
@@ -19,6 +20,7 @@
 #define FAKE_GUEST "guest"     /* what the guest is doing */
 #define FAKE_ENDED "ended"     /* the guest shut itself down */
 #define FAKE_SOCKET "vmm.sock" /* left behind by a dead VMM */
+#define FAKE_CID "cid"         /* the guest CID the VMM was given; "0": none */
 
 enum fake_call {
 	FAKE_BOOT,
@@ -70,6 +72,8 @@ struct vm_driver_caps *fake_caps(void);
 
 /* What the guest of an instance is doing, by its file; VM_GUEST_NOT_STARTED without one. */
 enum vm_guest_state fake_guest(int dir_fd);
+/* The guest CID that an instance's VMM was last given; 0 without one. */
+uint64_t fake_cid(int dir_fd);
 /* Ends the VMM as a guest that shuts down would. -1 when there is none. */
 int fake_shut_down(const struct vm_root *root, const char *id, int dir_fd);
 

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A store as the first vmctl made it, with rows in it, for the tests of migrations. Never edited.
- */
+/* A store as the first vmctl made it, with something in every table. */
 #ifndef VM_TEST_SCHEMA_1_H
 #define VM_TEST_SCHEMA_1_H
 
@@ -8,11 +7,8 @@
 
 #include <sqlite3.h>
 
-#define SCHEMA_1_ROOT_ID "rrrrrrrrrrrrrrrrrrrrrrrr"
-
+/* As it was; never to be edited. */
 static const char schema_1[] =
-        "PRAGMA page_size = 1024;"
-        "PRAGMA journal_mode = WAL;"
         "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;"
         "CREATE TABLE instance ("
         "  id TEXT PRIMARY KEY CHECK (length(id) = 24),"
@@ -52,33 +48,41 @@ static const char schema_1[] =
         "CREATE TABLE binary ("
         "  path TEXT PRIMARY KEY, device INTEGER NOT NULL, inode INTEGER NOT NULL,"
         "  size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, version TEXT NOT NULL"
-        ") WITHOUT ROWID;"
-        "PRAGMA user_version = 1;";
+        ") WITHOUT ROWID;";
 
-/* Two instances, one of them with an intent, and three events. */
 static const char schema_1_rows[] =
-        "INSERT INTO meta VALUES ('root_id', '" SCHEMA_1_ROOT_ID "');"
-        "INSERT INTO instance (id, name, state, generation, hypervisor, guest_cid, vcpus,"
-        "  memory_bytes, created_us, changed_us, spec)"
-        "  VALUES ('aaaaaaaaaaaaaaaaaaaaaaaa', 'web', 'standby', 7, 'fake', 65540, 1, 1048576,"
-        "  1, 2, '{}'),"
-        "  ('bbbbbbbbbbbbbbbbbbbbbbbb', 'db', 'stopped', 1, 'fake', NULL, 2, 2097152, 3, 4, '{}');"
-        "INSERT INTO intent VALUES ('aaaaaaaaaaaaaaaaaaaaaaaa', 'rm', 'standby', 1, 5);"
+        "INSERT INTO meta VALUES ('root_id', 'rrrrrrrrrrrrrrrrrrrrrrrr');"
+        "WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 59)"
+        " INSERT INTO instance SELECT printf('%024d', i), 'n' || i,"
+        " CASE i % 6 WHEN 0 THEN 'creating' WHEN 1 THEN 'stopped' WHEN 2 THEN 'standby'"
+        "  WHEN 3 THEN 'running' WHEN 4 THEN 'paused' ELSE 'failed' END,"
+        " i * 7, 'fake', '1.' || i, CASE i % 5 WHEN 0 THEN NULL ELSE 1000 + i END,"
+        " CASE i % 3 WHEN 0 THEN NULL ELSE printf('%024d', i - 1) END,"
+        " CASE i % 3 WHEN 0 THEN NULL ELSE 'n' || (i - 1) END,"
+        " 1 + i % 4, 1048576 * (1 + i), i % 6 IN (3, 4), CASE WHEN i % 6 IN (3, 4) THEN 4000 + i"
+        "  ELSE 0 END, 1700000000000000 + i, 1700000000000100 + i,"
+        " CASE i % 2 WHEN 0 THEN '' ELSE 'relative' END,"
+        " CASE i % 6 WHEN 5 THEN 'it''s \"dead\"' ELSE '' END, '{\"vcpus\":' || i || '}' FROM n;"
+        "INSERT INTO intent SELECT id, 'standby', 'running', 99, created_us FROM instance"
+        " WHERE state IN ('creating', 'paused');"
+        "INSERT INTO lock_file VALUES ('llllllllllllllllllllllll', 98, 12345);"
         "INSERT INTO event (time_us, verb, instance_id, name, outcome, duration_us, waited_us,"
-        "  relocation, message)"
-        "  VALUES (10, 'create', 'aaaaaaaaaaaaaaaaaaaaaaaa', 'web', 'ok', 100, 0, NULL, NULL),"
-        "  (20, 'fork', 'cccccccccccccccccccccccc', 'gone', 'ok', 200, 30, 'relative', NULL),"
-        "  (30, 'stop', 'aaaaaaaaaaaaaaaaaaaaaaaa', 'web', 'hypervisor', 300, 0, NULL, 'why');";
+        " relocation, message) SELECT changed_us, 'create', id, name, 'ok', 5, 6, NULL, 'm'"
+        " FROM instance;"
+        "INSERT INTO binary VALUES ('/usr/bin/vmm', 1, 2, 3, 4, '1.0');"
+        "PRAGMA user_version = 1;";
 
 static inline void make_schema_1(const char *path)
 {
-	sqlite3 *db;
+	sqlite3 *db = NULL;
 
 	assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
-	if (sqlite3_exec(db, schema_1, NULL, NULL, NULL) != SQLITE_OK ||
+	if (sqlite3_exec(db, "PRAGMA page_size = 1024; PRAGMA journal_mode = WAL", NULL, NULL,
+	                 NULL) != SQLITE_OK ||
+	    sqlite3_exec(db, schema_1, NULL, NULL, NULL) != SQLITE_OK ||
 	    sqlite3_exec(db, schema_1_rows, NULL, NULL, NULL) != SQLITE_OK)
 		fail_msg("%s", sqlite3_errmsg(db));
-	assert_int_equal(sqlite3_close(db), SQLITE_OK);
+	sqlite3_close(db);
 }
 
 #endif

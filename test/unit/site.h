@@ -17,6 +17,7 @@
 #include "interrupt.h"
 #include "manifest.h"
 #include "root.h"
+#include "shm.h"
 
 enum { SITE_MEMORY_BYTES = 1 << 20, SITE_DISK_BYTES = 256 * 1024 };
 
@@ -118,13 +119,10 @@ static inline void site_kill_all(struct site *site)
 
 static inline void site_free(struct site *site)
 {
-	char slots[64];
 	struct vm_err err = {0};
 
 	site_kill_all(site);
-	snprintf(slots, sizeof(slots), "/dev/shm/sem.vmctl-%s-fake",
-	         vm_store_root_id(site->root.store));
-	unlink(slots);
+	vm_shm_remove(vm_store_root_id(site->root.store), &err);
 	vm_root_close(&site->root);
 	vm_fs_remove_tree(site->dir.fd, "root", &err);
 	test_dir_close(&site->dir);
@@ -338,6 +336,13 @@ static inline int64_t site_repairs(struct site *site)
 	return site_sql(site, "SELECT count(*) FROM event WHERE verb = 'repair'");
 }
 
+/* The same without those that took a dead maker's half-made instance away. */
+static inline int64_t site_settled(struct site *site)
+{
+	return site_sql(site, "SELECT count(*) FROM event WHERE verb = 'repair'"
+	                      " AND instance_id IN (SELECT id FROM instance)");
+}
+
 /* Entries of a directory of the root whose names end so. */
 static inline size_t site_count(int dir_fd, const char *suffix)
 {
@@ -356,7 +361,8 @@ static inline size_t site_count(int dir_fd, const char *suffix)
 	return n;
 }
 
-/* A directory, a row, a lock with its gate for so many instances, and nothing of any other. */
+/* A directory, a row, a lock with its gate and memory lock for so many instances, and nothing of
+ * any other. */
 static inline void site_assert_only(struct site *site, size_t instances)
 {
 	assert_int_equal(site_sql(site, "SELECT count(*) FROM instance"), instances);
@@ -366,7 +372,7 @@ static inline void site_assert_only(struct site *site, size_t instances)
 	assert_int_equal(site_count(site->root.trash_fd, ""), 0);
 	assert_in_range(site_count(site->root.run_fd, ".alive"), 0, instances);
 	assert_in_range(site_count(site->root.locks_fd, ".gate"), 0, instances);
-	assert_in_range(site_count(site->root.locks_fd, ""), 1 + instances, 1 + 2 * instances);
+	assert_in_range(site_count(site->root.locks_fd, ""), 1 + instances, 1 + 3 * instances);
 }
 
 /* --- verbs in processes of their own

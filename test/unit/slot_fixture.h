@@ -8,6 +8,7 @@
 #include <semaphore.h>
 
 #include "interrupt.h"
+#include "shm.h"
 #include "slot.h"
 
 enum { SLOTS_MAX = 16, WORKERS = 8 };
@@ -21,7 +22,6 @@ struct shared {
 	atomic_int overlaps;         /* must stay 0 */
 	atomic_int failures;         /* errors of workers */
 	atomic_int owner[SLOTS_MAX]; /* who holds each file (worker number + 1, or pid), or 0 */
-	atomic_bool doomed[4096];    /* set before the worker of that number is killed */
 	atomic_int turns[WORKERS];
 };
 
@@ -57,10 +57,9 @@ static inline int setup(void **state)
 static inline int teardown(void **state)
 {
 	struct fixture *f = *state;
-	char name[64];
+	struct vm_err err = {0};
 
-	snprintf(name, sizeof(name), "/vmctl-%s-test", f->root_id);
-	sem_unlink(name);
+	assert_int_equal(vm_shm_remove(f->root_id, &err), 0);
 	test_dir_close(&f->dir);
 	munmap(f->shared, sizeof(*f->shared));
 	free(f);
@@ -103,8 +102,7 @@ static inline int one_turn(const struct worker *worker)
 	}
 	note_most(shared, atomic_fetch_add(&shared->inside, 1) + 1);
 	before = atomic_exchange(&shared->owner[slot.index], me);
-	if (slot.index >= worker->count ||
-	    (before != 0 && !atomic_load(&shared->doomed[before - 1])))
+	if (slot.index >= worker->count || before != 0)
 		atomic_fetch_add(&shared->overlaps, 1);
 	for (int i = 0; i < 3; i++)
 		sched_yield();

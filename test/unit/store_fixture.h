@@ -93,7 +93,7 @@ static inline struct vm_instance row_of(char letter, const char *name)
 
 /* As makers do: the lock files are noted, then the rows reserved. */
 static inline int note_and_reserve(struct vm_store *store, struct vm_instance *rows, size_t count,
-                                   const struct vm_limits *limits, size_t *ret_conflict,
+                                   const struct vm_limits *limits, struct vm_conflict *ret_conflict,
                                    struct vm_err *err)
 {
 	if (vm_store_note_locks(store, rows, count, err) < 0)
@@ -104,9 +104,18 @@ static inline int note_and_reserve(struct vm_store *store, struct vm_instance *r
 static inline int reserve(struct fixture *f, struct vm_instance *rows, size_t count,
                           const struct vm_limits *limits)
 {
-	size_t conflict = 99;
+	struct vm_conflict conflict;
 
 	return note_and_reserve(f->store, rows, count, limits, &conflict, &f->err);
+}
+
+/* About to run, on from saved state. */
+static inline int intend_to_run(struct vm_store *store, const char *id, const char *verb,
+                                const struct vm_limits *limits, struct vm_err *err)
+{
+	struct vm_admission admission = {.limits = *limits};
+
+	return vm_store_intend(store, id, verb, "", &admission, err);
 }
 
 /* An instance that is there, stopped. */

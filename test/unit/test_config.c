@@ -95,7 +95,7 @@ static void expect_defaults(const struct vm_config *config)
 	assert_int_equal(config->lock_wait_ms, 30000);
 	assert_int_equal(config->api_timeout_ms, 30000);
 	assert_int_equal(config->events_kept, 100000);
-	assert_string_equal(config->firecracker, "");
+	assert_string_equal(vm_config_binary(config, "fake"), "");
 }
 
 static void every_key_is_read(void **state)
@@ -104,11 +104,10 @@ static void every_key_is_read(void **state)
 
 	(void)state;
 	vm_config_init(&config);
-	parse_ok(
-	        "limits: {max_running: 100, memory_overcommit: 4.0, min_free_disk: 1G,\n"
-	        "         max_concurrent_restores: 32}\n"
-	        "wait: 2m\napi_timeout: 500ms\nfirecracker: /usr/bin/firecracker\nevents_kept: 7\n",
-	        &config);
+	parse_ok("limits: {max_running: 100, memory_overcommit: 4.0, min_free_disk: 1G,\n"
+	         "         max_concurrent_restores: 32}\n"
+	         "wait: 2m\napi_timeout: 500ms\nfake: /usr/bin/fake\nevents_kept: 7\n",
+	         &config);
 	assert_int_equal(config.max_running, 100);
 	assert_true(config.memory_overcommit == 4.0);
 	assert_int_equal(config.min_free_disk_bytes, 1 << 30);
@@ -116,7 +115,7 @@ static void every_key_is_read(void **state)
 	assert_int_equal(config.lock_wait_ms, 120000);
 	assert_int_equal(config.api_timeout_ms, 500);
 	assert_int_equal(config.events_kept, 7);
-	assert_string_equal(config.firecracker, "/usr/bin/firecracker");
+	assert_string_equal(vm_config_binary(&config, "fake"), "/usr/bin/fake");
 }
 
 static void a_file_with_all_commented_out_changes_nothing(void **state)
@@ -140,13 +139,12 @@ static void a_later_text_changes_only_the_keys_it_has(void **state)
 
 	(void)state;
 	vm_config_init(&config);
-	parse_ok("limits: {max_running: 5, min_free_disk: 0}\nwait: none\nfirecracker: /fc\n",
-	         &config);
-	parse_ok("limits: {max_running: 7}\nfirecracker: ''\n", &config);
+	parse_ok("limits: {max_running: 5, min_free_disk: 0}\nwait: none\nfake: /vmm\n", &config);
+	parse_ok("limits: {max_running: 7}\nfake: ''\n", &config);
 	assert_int_equal(config.max_running, 7);
 	assert_int_equal(config.min_free_disk_bytes, 0);
 	assert_int_equal(config.lock_wait_ms, 0);
-	assert_string_equal(config.firecracker, "");
+	assert_string_equal(vm_config_binary(&config, "fake"), "");
 }
 
 static const struct {
@@ -185,8 +183,11 @@ static const struct {
         {"events_kept: 0\n", "vmctl.yaml:1: events_kept: 0 is out of range (1 to 1000000)"},
         {"api_timeout: none\n", "vmctl.yaml:1: api_timeout: must be at least 100ms"},
         {"api_timeout: forever\n", "vmctl.yaml:1: api_timeout: a call to a hypervisor must"},
-        {"firecracker: bin/fc\n", "vmctl.yaml:1: firecracker: 'bin/fc' is not an absolute path"},
-        {"firecracker: [a]\n", "vmctl.yaml:1: firecracker: must be a single value"},
+        {"fake: bin/vmm\n", "vmctl.yaml:1: fake: 'bin/vmm' is not an absolute path"},
+        {"fake: [a]\n", "vmctl.yaml:1: fake: must be a single value"},
+        {"fkae: /vmm\n", "vmctl.yaml:1: fkae: unknown key (did you mean 'fake'?)"},
+        /* A key only where there is such a driver, and here there is none but the fake one. */
+        {"firecracker: /vmm\n", "vmctl.yaml:1: firecracker: unknown key"},
         {"wait: 1s\nwait: 2s\n", "vmctl.yaml:2: wait: given twice (first on line 1)"},
         {"wait: 1s\n---\nwait: 2s\n", "vmctl.yaml:2: a second document begins here"},
         {"wait: [\n", "vmctl.yaml:2:1: YAML syntax: "},
@@ -194,7 +195,7 @@ static const struct {
 
 static void mistakes_are_refused_and_change_nothing(void **state)
 {
-	char path[4096 + 32] = "firecracker: /";
+	char path[4096 + 32] = "fake: /";
 	struct vm_config config;
 	struct vm_err err = {0};
 
@@ -210,10 +211,10 @@ static void mistakes_are_refused_and_change_nothing(void **state)
 		assert_int_equal(err.code, VM_ERR_USAGE);
 		expect_defaults(&config);
 	}
-	memset(path + 14, 'p', 4096);
+	memset(path + 7, 'p', 4096);
 	vm_err_clear(&err);
 	assert_int_equal(vm_config_parse(path, strlen(path), "vmctl.yaml", &config, &err), -1);
-	assert_string_equal(err.message, "vmctl.yaml:1: firecracker: is longer than 4095 bytes");
+	assert_string_equal(err.message, "vmctl.yaml:1: fake: is longer than 4095 bytes");
 }
 
 /* --- the layers

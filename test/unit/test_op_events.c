@@ -284,7 +284,7 @@ static void who_only_reads_an_older_root_sees_what_is_in_it(void **state)
 		                              &site->err),
 		                 0);
 		assert_false(site->root.missing);
-		assert_true(site_has_row(site, "web"));
+		assert_true(site_has_row(site, "n7"));
 		assert_int_equal(vm_lock_held_mask(),
 		                 modes[i] == VM_ROOT_READ ? 0 : 1U << VM_RANK_STORE);
 	}

@@ -2,6 +2,8 @@
 /* The data root when several processes make it, read it, or change its schema. */
 #include "root_fixture.h"
 
+#include "schema_1.h"
+
 struct together {
 	const struct fixture *fixture;
 	atomic_int *begin;
@@ -163,6 +165,50 @@ static void nobody_migrates_a_store_that_others_use(void **state)
 	kill_and_reap(pid);
 }
 
+/* A root whose store the first vmctl has made. */
+static void make_old_root(struct fixture *f)
+{
+	char db[128];
+	struct vm_root root;
+	struct vm_err err;
+
+	assert_int_equal(open_root(f, VM_ROOT_CREATE, &root, &err), 0);
+	vm_root_close(&root);
+	for (const char *const *file =
+	             (const char *const[]){"vmctl.db", "vmctl.db-wal", "vmctl.db-shm", NULL};
+	     *file; file++) {
+		snprintf(db, sizeof(db), "root/%s", *file);
+		unlinkat(f->dir.fd, db, 0);
+	}
+	snprintf(db, sizeof(db), "%s/vmctl.db", f->path);
+	make_schema_1(db);
+}
+
+static void a_store_of_an_older_vmctl_is_migrated_by_whoever_comes_first(void **state)
+{
+	static const enum vm_root_mode modes[] = {VM_ROOT_READ, VM_ROOT_CHANGE, VM_ROOT_CREATE};
+	struct fixture *f = *state;
+
+	for (size_t i = 0; i < VM_ARRAY_LEN(modes); i++) {
+		struct vm_instance *rows = NULL;
+		struct vm_root root;
+		struct vm_err err;
+		size_t count = 0;
+
+		make_old_root(f);
+		if (open_root(f, modes[i], &root, &err) < 0)
+			fail_msg("%s", err.message);
+		assert_false(root.missing);
+		assert_int_equal(vm_store_list(root.store, VM_LIST_ALL, &rows, &count, &err), 0);
+		assert_int_equal(count, 60);
+		vm_instances_free(rows, count);
+		/* Who only reads keeps no lock. */
+		assert_int_equal(vm_lock_held_mask(),
+		                 modes[i] == VM_ROOT_READ ? 0 : 1U << VM_RANK_STORE);
+		vm_root_close(&root);
+	}
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -170,6 +216,7 @@ int main(void)
 	        TEST(those_who_make_it_at_once_make_one),
 	        TEST(who_migrates_the_store_is_waited_for_but_not_by_readers),
 	        TEST(nobody_migrates_a_store_that_others_use),
+	        TEST(a_store_of_an_older_vmctl_is_migrated_by_whoever_comes_first),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -20,16 +20,16 @@ static enum vm_code come_next(struct site *site, const char *name, enum vm_lock_
 /* Repairs once, to this state; a second look finds nothing to repair. */
 static void assert_settles(struct site *site, const char *name, enum vm_state state)
 {
-	int64_t before = site_repairs(site);
+	int64_t before = site_settled(site);
 
 	if (come_next(site, name, VM_LOCK_EXCLUSIVE) != VM_OK)
 		fail_msg("%s: %s", name, site->err.message);
 	site_assert(site, name, state);
-	assert_int_equal(site_repairs(site), before + 1);
+	assert_int_equal(site_settled(site), before + 1);
 	assert_false(site_has(site, name, VM_FILE_MEMORY ".new"));
 	assert_false(site_has(site, name, VM_FILE_STATE ".new"));
 	assert_int_equal(come_next(site, name, VM_LOCK_SHARED), VM_OK);
-	assert_int_equal(site_repairs(site), before + 1);
+	assert_int_equal(site_settled(site), before + 1);
 	site_assert(site, name, state);
 }
 

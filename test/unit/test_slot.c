@@ -92,33 +92,6 @@ static void a_waiter_gets_the_slot_of_a_killed_holder(void **state)
 	}
 }
 
-static void two_hundred_kills_lose_no_slot(void **state)
-{
-	struct fixture *f = *state;
-	struct worker workers[WORKERS];
-	pid_t pids[WORKERS];
-	unsigned seed = (unsigned)getpid();
-	int number = WORKERS; /* each process has a number of its own */
-
-	spawn_workers(f, workers, pids, 0, 3, 3);
-	for (int i = 0; i < 200; i++) {
-		int victim = rand_r(&seed) % WORKERS;
-
-		nap_us(rand_r(&seed) % 3000);
-		atomic_store(&f->shared->doomed[workers[victim].number], true);
-		kill_and_reap(pids[victim]);
-		workers[victim].number = number++;
-		pids[victim] = spawn(work, &workers[victim]);
-	}
-	for (int i = 0; i < WORKERS; i++) {
-		atomic_store(&f->shared->doomed[workers[i].number], true);
-		kill_and_reap(pids[i]);
-	}
-	assert_int_equal(atomic_load(&f->shared->overlaps), 0);
-	assert_int_equal(atomic_load(&f->shared->failures), 0);
-	assert_all_acquirable(f);
-}
-
 static void a_changed_number_takes_effect(void **state)
 {
 	struct fixture *f = *state;
@@ -314,7 +287,6 @@ int main(void)
 	        TEST(an_error_names_the_slots_and_holders),
 	        TEST(a_killed_holder_loses_no_slot),
 	        TEST(a_waiter_gets_the_slot_of_a_killed_holder),
-	        TEST(two_hundred_kills_lose_no_slot),
 	        TEST(a_changed_number_takes_effect),
 	        TEST(a_smaller_number_counts_the_old_holders),
 	        TEST(a_token_from_before_the_change_is_no_way_in),

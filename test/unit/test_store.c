@@ -42,6 +42,8 @@ static void another_schema_is_refused_and_left_alone(void **state)
 	assert_int_equal(sql(f, "PRAGMA user_version"), 99);
 	sql(f, "PRAGMA user_version = 0");
 	assert_fails(f, vm_store_open(f->path, false, &f->store, &f->err), VM_ERR_NOT_FOUND);
+	sql(f, "PRAGMA user_version = 1");
+	assert_fails(f, vm_store_open(f->path, false, &f->store, &f->err), VM_ERR_NEEDS_REPAIR);
 	assert_null(f->store);
 	assert_true(mine > 0);
 }
@@ -194,19 +196,19 @@ static void all_are_reserved_or_none(void **state)
 {
 	struct fixture *f = *state;
 	struct vm_instance rows[] = {row_of('b', "one"), row_of('c', "web"), row_of('d', "two")};
-	size_t conflict = 99;
+	struct vm_conflict conflict = {.row = 99};
 
 	add(f, 'a', "web");
 	assert_fails(f, note_and_reserve(f->store, rows, 3, NULL, &conflict, &f->err),
 	             VM_ERR_ALREADY_EXISTS);
-	assert_int_equal(conflict, 1);
+	assert_int_equal(conflict.row, 1);
 	assert_non_null(strstr(f->err.message, "'web'"));
 	assert_int_equal(sql(f, "SELECT count(*) FROM instance"), 1);
 	assert_int_equal(sql(f, "SELECT count(*) FROM intent"), 0);
 	rows[1] = row_of('c', "two"); /* one name twice in one request */
 	assert_fails(f, note_and_reserve(f->store, rows, 3, NULL, &conflict, &f->err),
 	             VM_ERR_ALREADY_EXISTS);
-	assert_int_equal(conflict, 2);
+	assert_int_equal(conflict.row, 2);
 	assert_int_equal(sql(f, "SELECT count(*) FROM instance"), 1);
 	rows[1] = row_of('c', "three");
 	assert_works(f, note_and_reserve(f->store, rows, 3, NULL, &conflict, &f->err));
@@ -218,7 +220,7 @@ static void each_guest_has_a_cid_of_its_own_or_none(void **state)
 {
 	struct fixture *f = *state;
 	struct vm_instance rows[2];
-	size_t conflict;
+	struct vm_conflict conflict;
 
 	for (int i = 0; i < 16; i += 2) {
 		char name[16];
@@ -253,22 +255,22 @@ static void no_more_run_than_the_limit(void **state)
 	assert_works(f, reserve(f, rows, 2, &two));
 	rows[2].occupies = false;
 	assert_works(f, reserve(f, &rows[2], 1, &two)); /* it is not going to run */
-	assert_fails(f, vm_store_intend(f->store, rows[2].id, "start", "", &two, &f->err),
+	assert_fails(f, intend_to_run(f->store, rows[2].id, "start", &two, &f->err),
 	             VM_ERR_INSUFFICIENT_RESOURCES);
 	assert_non_null(strstr(f->err.message, "2 of at most 2"));
 	assert_int_equal(sql(f, "SELECT count(*) FROM intent WHERE verb = 'start'"), 0);
 	/* One that has its place already does not need another. */
-	assert_works(f, vm_store_intend(f->store, rows[0].id, "restore", "", &two, &f->err));
+	assert_works(f, intend_to_run(f->store, rows[0].id, "restore", &two, &f->err));
 	/* What is not about to run is not limited. */
 	assert_works(f, vm_store_intend(f->store, rows[2].id, "rm", "", NULL, &f->err));
 	assert_works(f, vm_store_commit(f->store, &stopped, 1, NULL, false, &f->err));
-	assert_works(f, vm_store_intend(f->store, rows[2].id, "start", "", &two, &f->err));
-	assert_fails(f, vm_store_intend(f->store, rows[0].id, "start", "", &two, &f->err),
+	assert_works(f, intend_to_run(f->store, rows[2].id, "start", &two, &f->err));
+	assert_fails(f, intend_to_run(f->store, rows[0].id, "start", &two, &f->err),
 	             VM_ERR_INSUFFICIENT_RESOURCES);
 	assert_works(f, vm_store_forget_intent(f->store, rows[2].id, false, NULL, &f->err));
-	assert_works(f, vm_store_intend(f->store, rows[0].id, "start", "", &two, &f->err));
+	assert_works(f, intend_to_run(f->store, rows[0].id, "start", &two, &f->err));
 	assert_works(f, vm_store_delete(f->store, rows[1].id, NULL, &f->err));
-	assert_works(f, vm_store_intend(f->store, rows[2].id, "start", "", &two, &f->err));
+	assert_works(f, intend_to_run(f->store, rows[2].id, "start", &two, &f->err));
 }
 
 static void no_more_memory_is_promised_than_the_limit(void **state)

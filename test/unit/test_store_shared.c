@@ -75,7 +75,7 @@ static int take_web(struct worker *worker, struct vm_store *store)
 {
 	struct vm_instance row = row_of((char)('a' + worker->number), "web");
 	struct vm_err err = {0};
-	size_t conflict;
+	struct vm_conflict conflict;
 
 	if (note_and_reserve(store, &row, 1, NULL, &conflict, &err) < 0)
 		return (int)err.code;
@@ -100,7 +100,7 @@ static int take_place(struct worker *worker, struct vm_store *store)
 {
 	struct vm_instance row = row_of((char)('a' + worker->number), "");
 	struct vm_err err = {0};
-	size_t conflict;
+	struct vm_conflict conflict;
 
 	snprintf(row.name, sizeof(row.name), "n%d", worker->number);
 	row.occupies = true;
@@ -121,13 +121,13 @@ static void of_those_who_want_a_place_as_many_get_one_as_there_are(void **state)
 	assert_int_equal(sql(f, "SELECT count(*) FROM instance WHERE occupies"), 5);
 }
 
-static int intend_to_run(struct worker *worker, struct vm_store *store)
+static int want_to_run(struct worker *worker, struct vm_store *store)
 {
 	char id[VM_ID_LEN + 1] = "";
 	struct vm_err err = {0};
 
 	memset(id, 'a' + worker->number, VM_ID_LEN);
-	if (vm_store_intend(store, id, "start", "stopped", worker->limits, &err) < 0)
+	if (intend_to_run(store, id, "start", worker->limits, &err) < 0)
 		return (int)err.code;
 	return 0;
 }
@@ -143,7 +143,7 @@ static void of_those_who_want_to_start_as_many_may_as_there_are_places(void **st
 		snprintf(name, sizeof(name), "n%d", i);
 		add(f, (char)('a' + i), name);
 	}
-	assert_int_equal(run_together(f, intend_to_run, &limits, VM_ERR_INSUFFICIENT_RESOURCES), 2);
+	assert_int_equal(run_together(f, want_to_run, &limits, VM_ERR_INSUFFICIENT_RESOURCES), 2);
 	assert_int_equal(sql(f, "SELECT count(*) FROM intent"), 2);
 }
 
@@ -158,7 +158,7 @@ static int make_many(struct worker *worker, struct vm_store *store)
 		const struct vm_change change = {.id = row.id, .state = VM_STATE_STOPPED};
 		const struct vm_event event = {
 		        .verb = "create", .instance_id = row.id, .name = row.name};
-		size_t conflict;
+		struct vm_conflict conflict;
 
 		snprintf(row.name, sizeof(row.name), "n%d-%d", worker->number, i);
 		if (vm_id_new(row.id, &err) < 0 ||
@@ -225,7 +225,7 @@ static void lock_files_are_noted_before_and_after_the_row_is_there(void **state)
 {
 	struct fixture *f = *state;
 	struct vm_instance row = row_of('a', "web");
-	size_t conflict;
+	struct vm_conflict conflict;
 
 	/* Taken for dead and swept: what would be reserved has no lock any more. */
 	assert_fails(f,

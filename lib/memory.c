@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "memory.h"
+
+/* Nobody can make it unusable while we hold the source's lock, so the second look should do. */
+enum { TRIES = 3 };
+
+static int take(struct vm_op *op, const struct vm_held *held, enum vm_lock_mode mode,
+                int64_t deadline_ms, struct vm_lock *ret_lock, struct vm_err *err)
+{
+	char name[VM_LOCK_NAME_SIZE], what[VM_NAME_MAX + 32];
+	const struct vm_lock_request request = {
+	        .dir_fd = op->root->locks_fd,
+	        .name = vm_root_memory_lock_name(held->row.id, name),
+	        .rank = VM_RANK_MEMORY,
+	        .mode = mode,
+	        .deadline_ms = deadline_ms,
+	        .create = true,
+	        .what = what,
+	        .waited_us = &op->lock_waited_us,
+	};
+
+	snprintf(what, sizeof(what), "the memory of instance '%s'", held->row.name);
+	return vm_lock_take(&request, ret_lock, err);
+}
+
+static int is_ready(const struct vm_machine *machine, struct vm_err *err)
+{
+	return machine->driver->memory_ready ? machine->driver->memory_ready(machine, err) : 1;
+}
+
+static int make_ready(struct vm_op *op, struct vm_machine *machine, const struct vm_held *held,
+                      int64_t deadline_ms, struct vm_err *err)
+{
+	VM_AUTO(vm_lock_release) struct vm_lock alone = VM_LOCK_INIT;
+	int ready;
+
+	if (take(op, held, VM_LOCK_EXCLUSIVE, deadline_ms, &alone, err) < 0)
+		return -1;
+	/*
+	 * Between our shared lock and this one another fork may have done the work: done twice, it
+	 * would cost a second time and replace a file that somebody has just linked.
+	 */
+	ready = is_ready(machine, err);
+	if (ready != 0)
+		return ready < 0 ? -1 : 0;
+	vm_op_progress(op, "making the memory of %s usable", held->row.name);
+	return vm_driver_prepare_memory(machine, err);
+}
+
+int vm_memory_use(struct vm_op *op, const struct vm_held *held, struct vm_lock *ret_lock,
+                  struct vm_err *err)
+{
+	struct vm_machine machine = vm_held_machine(op, held);
+	int64_t deadline = vm_op_deadline(op);
+
+	for (int i = 0; i < TRIES; i++) {
+		struct vm_lock lock = VM_LOCK_INIT;
+		int ready = -1;
+
+		if (take(op, held, VM_LOCK_SHARED, deadline, &lock, err) == 0)
+			ready = is_ready(&machine, err);
+		if (ready > 0) {
+			*ret_lock = lock;
+			return 0;
+		}
+		/* Let go before it is taken alone: two sharers that both wait for the other. */
+		vm_lock_release(&lock);
+		if (ready < 0 || make_ready(op, &machine, held, deadline, err) < 0)
+			return -1;
+	}
+	return vm_err_set(err, VM_ERR_CORRUPT,
+	                  "%s: its memory is not usable, and does not become so", held->row.name);
+}

@@ -1,0 +1,137 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck disable=SC2154,SC2317 # bats sets output, stderr and lines; called by name
+# Every effect that can fail does, for every verb (docs/faults.md), with ENOSPC, EIO, EMFILE and
+# EDQUOT in turn: the verb says insufficient_resources or system, names the path, and leaves what the
+# next ordinary verb makes good, as after a kill.
+
+load helpers
+load sound
+load faults
+
+setup() {
+	sound_setup
+}
+
+teardown() {
+	sound_teardown
+}
+
+wanted() {
+	case $1 in
+	*.done#*)
+		case $1 in
+		driver.boot* | driver.load*) false ;;
+		driver.*) true ;;
+		*) false ;;
+		esac
+		;;
+	esac
+}
+
+# What a failure should leave as it was.
+rows_and_vmms() {
+	sqlite3 -readonly "$VMCTL_ROOT/vmctl.db" \
+		'SELECT id, name, state, generation, pid FROM instance ORDER BY id; SELECT * FROM intent;
+		SELECT id FROM lock_file'
+	live_vmms
+}
+
+assert_told() {
+	case $point in
+	${repairs:--}) assert_output --regexp "(not repaired|^vmctl-doctor): .*($2)" ;;
+	# Not effects on a file.
+	driver.* | vmm.fork* | vmm.kill*) assert_output --regexp "^vmctl-[a-z]+: .+" ;;
+	vmm.record*) assert_output --partial executing ;;
+	*) assert_output --regexp "(^|[ :'])(/[^ :]+)+: .*($2)" ;;
+	esac
+	[ "$status" = "${partly:-}" ] || assert_equal "$status $output" "$1 $output"
+}
+
+# Whether the verb may have succeeded all the same: with a warning, or if it is done again later.
+is_tolerated() {
+	case $1 in
+	# Lock files that stay are swept by their note; to give back what one has cannot fail.
+	lock.gate* | lock.memory* | lock.unlink* | slot.release*) true ;;
+	*) grep -q "warning: .*$2" <<<"$output" ;;
+	esac
+}
+
+strike() {
+	local point=$1 error before
+	shift
+	local errors=('ENOSPC 7 No space left on device' 'EIO 1 Input/output error'
+		'EMFILE 7 Too many open files' 'EDQUOT 7 Disk quota exceeded')
+	# A long walk tries one of them at each point.
+	[ -z "${brief:-}" ] || errors=("${errors[points % 4]}")
+	for error in "${errors[@]}"; do
+		before=$(rows_and_vmms)
+		echo "fail ${error%% *} at $point: vmctl $*"
+		run env VMCTL_FAULT="$point:fail:${error%% *}" vmctl "$@"
+		if [ "$status" != 0 ]; then
+			assert_told "$(cut -d' ' -f2 <<<"$error")" "$(cut -d' ' -f3- <<<"$error")"
+		else
+			case $point in
+			${racy:--}*'#'*) ;;
+			*) is_tolerated "$point" "$(cut -d' ' -f3- <<<"$error")" || fail "$point failed, and the verb did not notice" ;;
+			esac
+		fi
+		[ "$(rows_and_vmms)" = "$before" ] || {
+			$next
+			assert_sound
+			$prepare
+		}
+	done
+}
+
+@test "start" {
+	scenario_start
+}
+
+@test "stop, and stop by force" {
+	scenario_stop
+}
+
+@test "stop --discard of a standby" {
+	scenario_discard
+}
+
+@test "pause" {
+	scenario_pause
+}
+
+@test "resume" {
+	scenario_resume
+}
+
+@test "standby" {
+	scenario_standby
+}
+
+@test "restore" {
+	scenario_restore
+}
+
+@test "rm" {
+	scenario_rm
+}
+
+@test "create" {
+	scenario_create
+}
+
+@test "fork of a standby" {
+	scenario_fork
+}
+
+@test "three forks of a standby" {
+	scenario_forks
+}
+
+@test "forks of a running source" {
+	scenario_fork_running
+}
+
+@test "doctor --repair" {
+	scenario_repair
+}
