@@ -102,14 +102,23 @@ assert_shares() {
 	assert_clean
 }
 
+# How the forks' disks came to be, by the events, by the counters, and as a reason to be slow.
+assert_told() {
+	assert_equal "$(vmctl events --verb fork -o json | jq -r .disks | sort -u)" "$1"
+	assert_equal "$(vmctl stats -o json | jq -c ".counters.disk_copies.$1 > 0,
+		(.slow_path_reasons | contains([\"disks_copied\"]))" | xargs)" "true $2"
+}
+
 @test "xfs: forks share the extents of their disks" {
 	mount_root xfs -m reflink=1
 	assert_shares
+	assert_told reflink false
 }
 
 @test "btrfs: forks share the extents of their disks" {
 	mount_root btrfs
 	assert_shares
+	assert_told reflink false
 }
 
 @test "xfs without reflink: forks copy, and say what that costs a running source" {
@@ -121,6 +130,7 @@ assert_shares() {
 	assert_output web-3
 	assert_equal "$(grep -c -E "'web-1' was paused for [0-9.]+ ms, [0-9.]+ ms of it to copy its disks: the filesystem shares no extents" \
 		<<<"$stderr")" 1
+	assert_told copy true
 	assert_clean
 }
 

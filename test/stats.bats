@@ -144,7 +144,7 @@ stat_is() {
 	wait_for awaited "$lock"
 	first=$child
 	background vmctl-fork web copy
-	wait_for awaited "$lock.gate"
+	wait_for stat_is '.locks[0].waiters | length == 2'
 	run -0 vmctl stats -o json
 	assert_equal "$(jq '.locks | length' <<<"$output")" 1
 	assert_equal "$(jq -c '.locks[0] | [.lock, .name, .instance_id]' <<<"$output")" \
