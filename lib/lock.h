@@ -131,8 +131,6 @@ struct vm_lock_process {
 unsigned vm_lock_holders(int fd, struct vm_lock_process *ret, unsigned room);
 /* Those that wait for it in flock(). */
 unsigned vm_lock_waiters(int fd, struct vm_lock_process *ret, unsigned room);
-/* The same of a gate: those who stand in line for it too, who wait for their turn. */
-unsigned vm_lock_in_line(int gate_fd, struct vm_lock_process *ret, unsigned room);
 
 /* Ranks this thread holds, as a bit mask of (1 << rank). For assertions elsewhere and for tests. */
 unsigned vm_lock_held_mask(void);

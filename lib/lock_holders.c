@@ -33,7 +33,7 @@ enum {
 struct search {
 	struct stat file;
 	bool waiters;
-	bool in_line; /* of those: with a ticket at this gate */
+	bool line; /* some wait in the line at this gate, where /proc/locks tells no pid */
 	struct vm_lock_process *found;
 	unsigned room, count; /* more than `room` are not counted */
 };
@@ -179,13 +179,15 @@ static bool descriptor_fits(const struct search *search, pid_t pid, const char *
 	if (stat(path, &st) != 0 || st.st_ino != search->file.st_ino ||
 	    st.st_dev != search->file.st_dev)
 		return false;
-	if (search->waiters && !search->in_line)
+	if (search->waiters && !search->line)
 		return true;
 	snprintf(path, sizeof(path), "fdinfo/%.16s", number);
 	read_proc(pid, path, info, sizeof(info));
 	lock = strstr(info, "FLOCK");
-	if (search->in_line) /* a ticket, and not the gate yet: see lock_impl.h */
+	if (search->line) { /* a ticket, but not the gate, which all want exclusively */
+		*mode = VM_LOCK_EXCLUSIVE;
 		return !lock && strstr(info, "OFDLCK");
+	}
 	if (lock && sscanf(lock, "FLOCK %*s %15s", word) == 1)
 		*mode = mode_of(word);
 	return lock != NULL;
@@ -248,6 +250,23 @@ static void ask_kernel(struct search *search)
 		consider_line(search, line);
 }
 
+/* Those in line wait for bytes of the file ("-> OFDLCK"), see lock_impl.h. */
+static bool is_awaited_in_line(const struct search *search)
+{
+	VM_AUTO(close_file) FILE *locks = fopen("/proc/locks", "re");
+	char line[256];
+	uintmax_t inode;
+
+	while (locks && fgets(line, sizeof(line), locks)) {
+		const char *fields = strstr(line, "-> OFDLCK ");
+
+		if (fields && sscanf(fields, "-> OFDLCK %*s %*s %*d %*x:%*x:%ju", &inode) == 1 &&
+		    inode == search->file.st_ino)
+			return true;
+	}
+	return false;
+}
+
 static void ask_everybody(struct search *search)
 {
 	VM_AUTO(close_dir) DIR *proc = opendir("/proc");
@@ -290,20 +309,9 @@ unsigned vm_lock_waiters(int fd, struct vm_lock_process *ret, unsigned room)
 	if (fstat(fd, &search.file) != 0)
 		return 0;
 	ask_kernel(&search);
-	describe(&search);
-	return search.count;
-}
-
-unsigned vm_lock_in_line(int gate_fd, struct vm_lock_process *ret, unsigned room)
-{
-	struct search search = {.waiters = true, .found = ret, .room = room};
-
-	if (fstat(gate_fd, &search.file) != 0)
-		return 0;
-	ask_kernel(&search);
-	/* The kernel's list names nobody for a ticket, but the descriptor shows it. */
-	search.in_line = true;
-	ask_everybody(&search);
+	search.line = is_awaited_in_line(&search);
+	if (search.line)
+		ask_everybody(&search);
 	describe(&search);
 	return search.count;
 }

@@ -120,7 +120,7 @@ static int add_lock(struct table *table, const char *name, const char *gate,
 	if (add_claims(table, &like, processes, count, err) < 0)
 		return -1;
 	like.at_gate = true;
-	count = gate_fd >= 0 ? vm_lock_in_line(gate_fd, processes, PROCESSES_MAX) : 0;
+	count = gate_fd >= 0 ? vm_lock_waiters(gate_fd, processes, PROCESSES_MAX) : 0;
 	return add_claims(table, &like, processes, count, err);
 }
 

@@ -196,6 +196,26 @@ static void a_stopped_one_does_not_keep_those_behind_him(void **state)
 	assert_int_equal(place_of(f, 1), WAITERS + 1);
 }
 
+static void those_in_line_are_known_by_their_pids(void **state)
+{
+	struct fixture *f = *state;
+	struct vm_lock_process waiters[WAITERS];
+	int gate;
+
+	for (int i = 0; i < 3; i++)
+		come(f, i, VM_LOCK_EXCLUSIVE);
+	gate = openat(f->dir.fd, "web.gate", O_RDONLY | O_CLOEXEC);
+	assert_int_equal(vm_lock_waiters(gate, waiters, WAITERS), 2); /* the first has the gate */
+	for (int i = 0; i < 2; i++)
+		assert_true(waiters[i].pid == f->pids[1] || waiters[i].pid == f->pids[2]);
+	assert_int_equal(vm_lock_holders(gate, waiters, WAITERS), 1);
+	assert_int_equal(waiters[0].pid, f->pids[0]);
+	close(gate);
+	let_go(f);
+	for (int i = 0; i < 3; i++)
+		assert_exits(f->pids[i], 0);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -205,6 +225,7 @@ int main(void)
 	        TEST(the_killed_leave_the_line),
 	        TEST(one_whose_time_is_over_leaves_the_line),
 	        TEST(a_stopped_one_does_not_keep_those_behind_him),
+	        TEST(those_in_line_are_known_by_their_pids),
 	};
 #undef TEST
 
