@@ -23,9 +23,9 @@
 /* Longer than any test may take: no test waits for its end, and none of them stays for ever. */
 static const char *const vmm_argv[] = {"/bin/sleep", "3600", NULL};
 static const char *const call_names[FAKE_CALLS] = {
-        [FAKE_BOOT] = "boot",     [FAKE_LOAD] = "load", [FAKE_PAUSE] = "pause",
-        [FAKE_RESUME] = "resume", [FAKE_SAVE] = "save", [FAKE_QUERY] = "query",
-        [FAKE_MOVE] = "move",
+        [FAKE_BOOT] = "boot",     [FAKE_LOAD] = "load",       [FAKE_PAUSE] = "pause",
+        [FAKE_RESUME] = "resume", [FAKE_SAVE] = "save",       [FAKE_QUERY] = "query",
+        [FAKE_MOVE] = "move",     [FAKE_PREPARE] = "prepare",
 };
 
 struct fake *fake_get(void)
@@ -398,6 +398,25 @@ static int move_state(const struct vm_state_move *move, struct vm_err *err)
 	return finish(FAKE_MOVE, fault, deadline, err);
 }
 
+static int memory_ready(const struct vm_machine *machine, struct vm_err *err)
+{
+	(void)err;
+	return !vm_fs_exists(machine->dir_fd, FAKE_PACKED);
+}
+
+static int do_prepare(struct vm_machine *machine, struct vm_err *err)
+{
+	/* It replaces the file: nobody may link it at that time, nor do the same. */
+	if (memory_ready(machine, err))
+		atomic_fetch_add(&fake_get()->violations, 1);
+	return vm_fs_unlink(machine->dir_fd, FAKE_PACKED, err);
+}
+
+static int prepare_memory(struct vm_machine *machine, struct vm_err *err)
+{
+	return with_faults(FAKE_PREPARE, machine, do_prepare, err);
+}
+
 static bool ended_by_guest(int dir_fd, const char **ret_why)
 {
 	(void)ret_why;
@@ -429,6 +448,8 @@ static struct vm_driver fake_driver = {
         .ask_shutdown = ask_shutdown,
         .check_version = check_version,
         .move_state = move_state,
+        .memory_ready = memory_ready,
+        .prepare_memory = prepare_memory,
         .ended_by_guest = ended_by_guest,
         .leftovers = leftovers,
 };

@@ -19,6 +19,7 @@
 #define FAKE_VERSION "1.0"
 #define FAKE_GUEST "guest"     /* what the guest is doing */
 #define FAKE_ENDED "ended"     /* the guest shut itself down */
+#define FAKE_PACKED "packed"   /* made by tests: the saved memory is to be made usable first */
 #define FAKE_SOCKET "vmm.sock" /* left behind by a dead VMM */
 #define FAKE_CID "cid"         /* the guest CID the VMM was given; "0": none */
 
@@ -30,6 +31,7 @@ enum fake_call {
 	FAKE_SAVE,
 	FAKE_QUERY,
 	FAKE_MOVE,
+	FAKE_PREPARE,
 	FAKE_CALLS
 };
 
