@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# shellcheck shell=bash disable=SC2154,SC2317 # bats sets output, stderr and lines; called by name
+# shellcheck shell=bash disable=SC2154,SC2317,SC2034 # bats sets output, stderr and lines; called by name
 # What the tests of the fault points have in common: for each verb a scenario, which walks through
 # the points that the verb passes. The file that loads this defines strike(), which lets something
 # happen at one point. Load it after helpers and sound.
@@ -118,7 +118,7 @@ scenario_standby() {
 	}
 	standby_or_restore() {
 		points_even=$((points % 2))
-		if [ $points_even = 0 ]; then
+		if [ "$points_even" = 0 ]; then
 			vmctl standby web >/dev/null
 			assert_equal "$(state_of web)" standby
 			return
@@ -207,7 +207,7 @@ prepare_source() {
 # The same fork again, or another verb on the source: both must do.
 fork_again() {
 	if [ $((points % 2)) = 0 ]; then
-		vmctl $touch src >/dev/null
+		vmctl "$touch" src >/dev/null
 	else
 		retry 4 fork src "${forks[@]}"
 		assert_equal "$(vmctl ls --parent src -q | wc -l)" "${want:-1}"
@@ -245,7 +245,7 @@ scenario_fork() {
 }
 
 scenario_forks() {
-	local touch=standby forks=(-n 3 --name 'web-{}' --atomic) want=3 whole=frozen_is_whole racy=s[hl]
+	local touch=standby forks=(-n 3 --name 'web-{}' --atomic) want=3 whole=frozen_is_whole racy='s[hl]'
 	vmctl fork rest src --target-state standby
 	source_dir=$(dir_of src)
 	source_sums=$(sums_in "$source_dir")
@@ -253,7 +253,7 @@ scenario_forks() {
 }
 
 scenario_fork_running() {
-	local touch=resume racy=s[hl] forks=(-n 2 --name 'web-{}' --atomic --from-running) want=2 whole=goes_on_running
+	local touch=resume racy='s[hl]' forks=(-n 2 --name 'web-{}' --atomic --from-running) want=2 whole=goes_on_running
 	vmctl fork rest src
 	wait_for has_ticked src
 	source_pid=$(field src .pid)

@@ -38,6 +38,7 @@ rows_and_vmms() {
 }
 
 assert_told() {
+	# shellcheck disable=SC2254 # a pattern
 	case $point in
 	${repairs:--}) assert_output --regexp "(not repaired|^vmctl-doctor): .*($2)" ;;
 	# Not effects on a file.
