@@ -132,6 +132,24 @@ static void nothing_leaks_from_success_or_failure(void **state)
 	assert_int_equal(count_fds(), fds - 1);
 }
 
+static void a_lost_gate_is_made_by_who_has_the_lock(void **state)
+{
+	const struct fixture *f = *state;
+	struct vm_lock_request request = request_for(f, "a", VM_RANK_SOURCE);
+	struct vm_err err = {0};
+
+	request.gate = "a.gate";
+	for (int i = 0; i < 3; i++) {
+		struct vm_lock lock = VM_LOCK_INIT;
+
+		request.mode = i == 1 ? VM_LOCK_SHARED : VM_LOCK_EXCLUSIVE;
+		assert_int_equal(vm_lock_take(&request, &lock, &err), 0);
+		vm_lock_release(&lock);
+		assert_int_equal(unlinkat(f->dir.fd, "a.gate", 0), 0);
+		request.create = false;
+	}
+}
+
 static void a_symbolic_link_is_not_followed(void **state)
 {
 	const struct fixture *f = *state;
@@ -353,6 +371,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	        TEST(try_and_probe_tell_held_from_free),
 	        TEST(nothing_leaks_from_success_or_failure),
+	        TEST(a_lost_gate_is_made_by_who_has_the_lock),
 	        TEST(a_symbolic_link_is_not_followed),
 	        TEST(a_storm_of_signals_changes_nothing),
 	        TEST(a_deadline_works_with_all_signals_blocked),

@@ -38,8 +38,8 @@ static char *rows_of(const struct fixture *f, const char *table, const char *col
 }
 
 /*
- * "quote(a) || ',' || quote(b)": of the columns a table has now. Without the one that schema 3 gives
- * another name; test_events.c looks at that.
+ * "quote(a) || ',' || quote(b)": of the columns a table has now. Without the one that schema 3
+ * gives another name; test_events.c looks at that.
  */
 static char *columns_of(const struct fixture *f, const char *table)
 {

@@ -391,26 +391,6 @@ static void what_was_committed_survives_kills_at_any_moment(void **state)
 /* --- what is kept, what is damaged ---------------------------------------------------------------
  */
 
-static void only_so_many_events_are_kept(void **state)
-{
-	struct fixture *f = *state;
-	const struct vm_event event = {
-	        .verb = "stop", .instance_id = "id", .name = "web", .message = "why"};
-
-	for (int i = 0; i < 3; i++)
-		assert_works(f, vm_store_record(f->store, &event, &f->err));
-	/* As after very many more, of which the table has kept none of those in between. */
-	sql(f, "UPDATE sqlite_sequence SET seq = 100000 WHERE name = 'event'");
-	assert_works(f, vm_store_record(f->store, &event, &f->err));
-	assert_int_equal(sql(f, "SELECT min(seq) FROM event"), 2);
-	assert_works(f, vm_store_record(f->store, &event, &f->err));
-	assert_int_equal(sql(f, "SELECT min(seq) FROM event"), 3);
-	assert_int_equal(sql(f, "SELECT count(*) FROM event"), 3);
-	assert_int_equal(sql(f, "SELECT count(*) FROM event WHERE message = 'why'"
-	                        " AND outcome = 'ok' AND relocation IS NULL"),
-	                 3);
-}
-
 static int version_of(struct fixture *f, struct vm_binary_key key, char ret[24])
 {
 	ret[0] = '\0';
@@ -494,7 +474,6 @@ int main(void)
 	        TEST(lock_files_are_noted_before_and_after_the_row_is_there),
 	        TEST(a_transaction_that_was_killed_has_not_happened),
 	        TEST(what_was_committed_survives_kills_at_any_moment),
-	        TEST(only_so_many_events_are_kept),
 	        TEST(a_binary_is_known_as_long_as_it_is_the_same_file),
 	        TEST(a_row_that_makes_no_sense_is_corrupt),
 	        TEST(a_state_is_known_by_its_published_name),
