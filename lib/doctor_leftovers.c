@@ -5,7 +5,6 @@
  * rows (a row is made before its directory and deleted after it), and what somebody holds the lock
  * of is not judged. Repairing (doctor_repair.c) looks again under the lock.
  */
-#include <dirent.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -52,28 +51,25 @@ static int add_name(struct names *names, const char *id, struct vm_err *err)
 	return 0;
 }
 
+struct listing {
+	const char *suffix;
+	struct names *names;
+};
+
+static int list_one(void *ctx, int dir_fd, const char *file, struct vm_err *err)
+{
+	const struct listing *listing = ctx;
+	char id[VM_ID_LEN + 1];
+
+	(void)dir_fd;
+	return split_id(file, listing->suffix, id) ? add_name(listing->names, id, err) : 0;
+}
+
 static int list_ids(int dir_fd, const char *suffix, struct names *names, struct vm_err *err)
 {
-	int fd = vm_fs_open_dir(dir_fd, ".", err);
-	struct dirent *entry;
-	DIR *dir;
-	int rc = 0;
+	struct listing listing = {suffix, names};
 
-	if (fd < 0)
-		return -1;
-	dir = fdopendir(fd);
-	if (!dir) {
-		close(fd);
-		return vm_err_sys(err, "listing a directory");
-	}
-	while (rc == 0 && (entry = readdir(dir))) {
-		char id[VM_ID_LEN + 1];
-
-		if (split_id(entry->d_name, suffix, id))
-			rc = add_name(names, id, err);
-	}
-	closedir(dir);
-	return rc;
+	return vm_fs_each(dir_fd, ".", list_one, &listing, err);
 }
 
 static bool has_row(struct vm_store *store, const char *id)

@@ -190,7 +190,7 @@ int vm_fs_link(int from_fd, int to_fd, const char *name, struct vm_err *err)
 	return 0;
 }
 
-static int remove_entries(int dir_fd, const char *name, struct vm_err *err)
+int vm_fs_each(int dir_fd, const char *name, vm_fs_entry *each, void *ctx, struct vm_err *err)
 {
 	struct dirent *entry;
 	int fd = vm_fs_open_dir(dir_fd, name, err);
@@ -206,10 +206,16 @@ static int remove_entries(int dir_fd, const char *name, struct vm_err *err)
 	}
 	while (rc == 0 && (entry = readdir(dir))) {
 		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
-			rc = vm_fs_remove_tree(dirfd(dir), entry->d_name, err);
+			rc = each(ctx, fd, entry->d_name, err);
 	}
 	closedir(dir);
 	return rc;
+}
+
+static int remove_entry(void *ctx, int dir_fd, const char *name, struct vm_err *err)
+{
+	(void)ctx;
+	return vm_fs_remove_tree(dir_fd, name, err);
 }
 
 int vm_fs_remove_tree(int dir_fd, const char *name, struct vm_err *err)
@@ -222,7 +228,7 @@ int vm_fs_remove_tree(int dir_fd, const char *name, struct vm_err *err)
 		return 0;
 	if (errno != EISDIR && errno != EPERM)
 		return vm_fs_fail(dir_fd, name, "removing", err);
-	if (remove_entries(dir_fd, name, err) < 0)
+	if (vm_fs_each(dir_fd, name, remove_entry, NULL, err) < 0)
 		return -1;
 	if (unlinkat(dir_fd, name, AT_REMOVEDIR) < 0 && errno != ENOENT)
 		return vm_fs_fail(dir_fd, name, "removing directory", err);

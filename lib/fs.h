@@ -16,6 +16,9 @@
 
 /* Opens a directory below dir_fd (O_NOFOLLOW, O_CLOEXEC); the descriptor, or -1 with err. */
 int vm_fs_open_dir(int dir_fd, const char *name, struct vm_err *err);
+/* For each entry of a directory but . and ..: 0 to go on, -1. dir_fd is that directory's. */
+typedef int vm_fs_entry(void *ctx, int dir_fd, const char *name, struct vm_err *err);
+int vm_fs_each(int dir_fd, const char *name, vm_fs_entry *each, void *ctx, struct vm_err *err);
 /* Creates it with mode 0700 unless it exists, then opens it. */
 int vm_fs_make_dir(int dir_fd, const char *name, struct vm_err *err);
 

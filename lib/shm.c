@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "shm.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -14,7 +13,7 @@
 #include "fault.h"
 #include "fs.h"
 
-#define SHM_DIR "/dev/shm"
+#define SHM_DIR "/dev/shm/." /* also where it is a symbolic link */
 #define SEMAPHORE_PREFIX                                                                           \
 	"sem.vmctl-" /* sem_open("/vmctl-...") makes this file, see shm_overview(7) */
 #define NOTE_PREFIX "vmctl-"
@@ -26,15 +25,6 @@ static char *note_name(const char *root_id, char buf[NOTE_NAME_SIZE])
 {
 	snprintf(buf, NOTE_NAME_SIZE, NOTE_PREFIX "%s" NOTE_SUFFIX, root_id);
 	return buf;
-}
-
-static int open_shm(struct vm_err *err)
-{
-	int fd = open(SHM_DIR, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
-	if (fd < 0)
-		vm_err_sys(err, "opening " SHM_DIR);
-	return fd;
 }
 
 /* A file without a name gets its content and then the name: nobody ever reads half a note. */
@@ -56,7 +46,7 @@ static int publish_note(int shm_fd, const char *name, const char *text, struct v
 
 int vm_shm_note(const char *root_id, int run_fd, struct vm_err *err)
 {
-	VM_AUTO_CLOSE int shm_fd = open_shm(err);
+	VM_AUTO_CLOSE int shm_fd = vm_fs_open_dir(AT_FDCWD, SHM_DIR, err);
 	VM_AUTO_FREE char *before = NULL;
 	char name[NOTE_NAME_SIZE], path[PATH_MAX], text[NOTE_MAX];
 	struct vm_err ignored = {0};
@@ -118,46 +108,20 @@ static bool id_of(const char *file, char ret_id[VM_ID_LEN + 1])
 	return vm_id_valid(ret_id) && (file[end] == '-' || strcmp(file + end, NOTE_SUFFIX) == 0);
 }
 
-/* Calls `each` for every file there that is ours by name. */
-static int walk(int (*each)(void *ctx, int shm_fd, const char *file, const char *id,
-                            struct vm_err *err),
-                void *ctx, struct vm_err *err)
-{
-	int fd = open_shm(err);
-	struct dirent *entry;
-	DIR *dir;
-	int rc = 0;
-
-	if (fd < 0)
-		return -1;
-	dir = fdopendir(fd);
-	if (!dir) {
-		close(fd);
-		return vm_err_sys(err, "listing " SHM_DIR);
-	}
-	while (rc == 0 && (entry = readdir(dir))) {
-		char id[VM_ID_LEN + 1];
-
-		if (id_of(entry->d_name, id))
-			rc = each(ctx, fd, entry->d_name, id, err);
-	}
-	closedir(dir);
-	return rc;
-}
-
 struct dead {
 	const char *own_id;
 	char (*list)[VM_ID_LEN + 1];
 	size_t count;
 };
 
-static int consider(void *ctx, int shm_fd, const char *file, const char *id, struct vm_err *err)
+static int consider(void *ctx, int shm_fd, const char *file, struct vm_err *err)
 {
+	char id[VM_ID_LEN + 1];
 	struct dead *dead = ctx;
 	struct stat st;
 	void *more;
 
-	if ((dead->own_id && strcmp(id, dead->own_id) == 0) ||
+	if (!id_of(file, id) || (dead->own_id && strcmp(id, dead->own_id) == 0) ||
 	    fstatat(shm_fd, file, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
 	    (geteuid() != 0 && st.st_uid != geteuid()) || is_alive(shm_fd, id))
 		return 0;
@@ -178,7 +142,7 @@ int vm_shm_dead_roots(const char *own_id, char (**ret)[VM_ID_LEN + 1], size_t *r
 {
 	struct dead dead = {.own_id = own_id};
 
-	if (walk(consider, &dead, err) < 0) {
+	if (vm_fs_each(AT_FDCWD, SHM_DIR, consider, &dead, err) < 0) {
 		free(dead.list);
 		return -1;
 	}
@@ -195,12 +159,12 @@ static int remove_file(int shm_fd, const char *file, struct vm_err *err)
 	return 0;
 }
 
-static int remove_semaphore(void *ctx, int shm_fd, const char *file, const char *id,
-                            struct vm_err *err)
+static int remove_semaphore(void *ctx, int shm_fd, const char *file, struct vm_err *err)
 {
 	const char *root_id = ctx;
+	char id[VM_ID_LEN + 1];
 
-	if (strcmp(id, root_id) != 0 || strncmp(file, "sem.", 4) != 0)
+	if (!id_of(file, id) || strcmp(id, root_id) != 0 || strncmp(file, "sem.", 4) != 0)
 		return 0;
 	return remove_file(shm_fd, file, err);
 }
@@ -208,12 +172,12 @@ static int remove_semaphore(void *ctx, int shm_fd, const char *file, const char 
 int vm_shm_remove(const char *root_id, struct vm_err *err)
 {
 	char name[NOTE_NAME_SIZE], id[VM_ID_LEN + 1];
-	VM_AUTO_CLOSE int shm_fd = open_shm(err);
+	VM_AUTO_CLOSE int shm_fd = vm_fs_open_dir(AT_FDCWD, SHM_DIR, err);
 
 	if (shm_fd < 0)
 		return -1;
 	snprintf(id, sizeof(id), "%s", root_id);
-	if (walk(remove_semaphore, id, err) < 0)
+	if (vm_fs_each(AT_FDCWD, SHM_DIR, remove_semaphore, id, err) < 0)
 		return -1;
 	return remove_file(shm_fd, note_name(root_id, name), err);
 }
