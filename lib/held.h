@@ -113,6 +113,11 @@ int vm_held_commit(struct vm_op *op, struct vm_held *held, const struct vm_outco
 /* Gives the operation up: drops the intent, the state is as it was. For undo paths: errors are
  * lost. */
 void vm_held_abandon(struct vm_op *op, struct vm_held *held);
+/*
+ * The same with a VMM that was spawned and is not committed: it is ended, and what it leaves goes.
+ * If that fails the intent stays, and the next comer does it.
+ */
+void vm_held_abandon_vmm(struct vm_op *op, struct vm_held *held, struct vm_machine *machine);
 
 /* `steps` does the work on a held instance: 0 changed, 1 nothing was to do, -1. */
 typedef int vm_held_steps(struct vm_op *op, struct vm_held *held, const void *arg,

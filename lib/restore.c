@@ -37,8 +37,7 @@ static int retire_and_run(struct vm_op *op, struct vm_held *held, struct vm_mach
 	struct vm_err second = {0};
 
 	if (vm_held_commit(op, held, &spent, err) < 0) {
-		vm_vmm_kill(&machine->vmm, &second);
-		vm_held_abandon(op, held);
+		vm_held_abandon_vmm(op, held, machine);
 		return -1;
 	}
 	if (vm_fs_unlink(held->dir_fd, VM_FILE_MANIFEST, err) < 0) {
@@ -53,8 +52,9 @@ static int retire_and_run(struct vm_op *op, struct vm_held *held, struct vm_mach
 	}
 	/* The guest may have run before it was called a failure: what is left is failed, and why.
 	 */
-	vm_vmm_kill(&machine->vmm, &second);
-	vm_err_clear(&second);
+	if (vm_vmm_kill(&machine->vmm, &second) < 0 ||
+	    vm_driver_clean(held->driver, held->dir_fd, &second) < 0)
+		return -1; /* then the next comer finds out what it does */
 	const struct vm_outcome failed = {
 	        .state = VM_STATE_FAILED, .failure = err->message, .failed = true};
 
@@ -80,10 +80,7 @@ static int load_and_run(struct vm_op *op, struct vm_held *held, struct vm_machin
 	vm_lock_release(&memory);
 	/* The last moment at which the user may still say no. */
 	if (vm_interrupt_check(err) < 0) {
-		struct vm_err ignored = {0};
-
-		vm_vmm_kill(&machine->vmm, &ignored);
-		vm_held_abandon(op, held);
+		vm_held_abandon_vmm(op, held, machine);
 		return -1;
 	}
 	vm_interrupt_suspend();
