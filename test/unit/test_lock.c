@@ -445,20 +445,6 @@ static void a_waiter_that_may_not_create_makes_no_gate(void **state)
 	assert_false(exists(f, "web.gate"));
 }
 
-static void a_lost_gate_is_made_by_who_has_the_lock(void **state)
-{
-	struct fixture *f = *state;
-
-	assert_int_equal(take_and_release(f), 0);
-	f->request.create = false;
-	for (int i = 0; i < 2; i++) {
-		f->request.mode = i ? VM_LOCK_SHARED : VM_LOCK_EXCLUSIVE;
-		assert_int_equal(unlinkat(f->dir.fd, "web.gate", 0), 0);
-		assert_int_equal(take_and_release(f), 0);
-		assert_true(exists(f, "web.gate"));
-	}
-}
-
 static void exclusion_survives_deletion_and_creation(void **state)
 {
 	struct fixture *f = *state;
@@ -501,7 +487,6 @@ int main(void)
 	        TEST(exclusion_survives_deletion_and_creation),
 	        TEST(a_missing_lock_is_not_found_and_leaves_no_gate),
 	        TEST(a_waiter_that_may_not_create_makes_no_gate),
-	        TEST(a_lost_gate_is_made_by_who_has_the_lock),
 	};
 #undef TEST
 

@@ -244,6 +244,21 @@ static void nothing_leaks_from_success_or_failure(void **state)
 	assert_int_equal(count_fds(), fds - 1);
 }
 
+static void a_lost_gate_is_made_by_who_has_the_lock(void **state)
+{
+	struct fixture *f = *state;
+	struct vm_lock_request request = request_for(f, "web", VM_RANK_SOURCE);
+	struct vm_lock lock = take(f, "web", VM_RANK_SOURCE);
+	struct vm_err err = {0};
+
+	vm_lock_release(&lock);
+	request.gate = "web.gate";
+	request.create = false;
+	assert_int_equal(vm_lock_take(&request, &lock, &err), 0);
+	assert_int_equal(unlinkat(f->dir.fd, "web.gate", 0), 0);
+	vm_lock_release(&lock);
+}
+
 static void a_symbolic_link_is_not_followed(void **state)
 {
 	const struct fixture *f = *state;
@@ -469,6 +484,7 @@ int main(void)
 	        TEST(each_thread_has_a_mask_of_its_own),
 	        TEST(try_and_probe_tell_held_from_free),
 	        TEST(nothing_leaks_from_success_or_failure),
+	        TEST(a_lost_gate_is_made_by_who_has_the_lock),
 	        TEST(a_symbolic_link_is_not_followed),
 	        TEST(a_storm_of_signals_changes_nothing),
 	        TEST(a_deadline_works_with_all_signals_blocked),
