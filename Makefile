@@ -30,7 +30,7 @@ ALL_LDFLAGS := -pthread $(if $(SAN),-fsanitize=address$(comma)undefined) \
 	-Wl,-z,now,-z,relro,--as-needed $(LDFLAGS)
 
 # Needed to compile anything; said here, because the compiler would only name a header.
-WITHOUT_LIBS := help clean deps firecracker guest demo check lint
+WITHOUT_LIBS := help clean deps firecracker guest demo check lint check-model
 ifeq ($(PKG_LIBS),)
 ifneq ($(filter-out $(WITHOUT_LIBS),$(or $(MAKECMDGOALS),all)),)
 $(error pkg-config does not find all of: $(PKGS). On Debian: sudo packaging/install-deps build)
@@ -50,7 +50,7 @@ all: $(BINS)
 # Other flags than last time make other objects: everything that is compiled depends on this file.
 FLAGS_FILE := $(BUILD)/flags
 FLAGS_NOW := $(strip $(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS))
-ifneq ($(filter-out help clean deps lint,$(or $(MAKECMDGOALS),all)),)
+ifneq ($(filter-out help clean deps lint check-model,$(or $(MAKECMDGOALS),all)),)
 ifneq ($(file <$(FLAGS_FILE)),$(FLAGS_NOW))
 $(shell mkdir -p $(BUILD))$(file >$(FLAGS_FILE),$(FLAGS_NOW))
 endif
@@ -94,6 +94,9 @@ $(BUILD)/test/test_%: $(BUILD)/obj/test/unit/test_%.o $(UNIT_OBJ) $(LIB)
 
 check:
 	test/run
+
+check-model:
+	test/model/run
 
 # libFuzzer comes with clang, so this is always clang's, whatever CC is.
 FUZZ_CC ?= clang
@@ -202,6 +205,7 @@ help:
 	@echo 'make guest        the guest of the tests, build/guest/guest.elf'
 	@echo 'make unit         the unit tests, as programs in build/test'
 	@echo 'make check        all tests (test/run; test/run --help says how to run some)'
+	@echo 'make check-model  the models of the lock-and-slot protocol, by spin (test/model/run)'
 	@echo 'make lint         every checker of the sources (test/lint)'
 	@echo 'make fuzz         each fuzzer for 10 seconds (FUZZ_SECONDS=N)'
 	@echo 'make bench        the benchmarks'
@@ -212,6 +216,6 @@ help:
 	@echo 'make clean        remove build/'
 
 .SECONDARY:
-.PHONY: all guest unit check fuzzers fuzz bench bench-bins lint tidy install uninstall deps \
-	firecracker demo clean help
+.PHONY: all guest unit check check-model fuzzers fuzz bench bench-bins lint tidy install uninstall \
+	deps firecracker demo clean help
 -include $(shell find $(BUILD)/obj $(FUZZ)/obj $(LINT) -name '*.d' 2>/dev/null)

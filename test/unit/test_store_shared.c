@@ -184,102 +184,6 @@ static void many_writers_lose_nothing(void **state)
 	assert_int_equal(sql(f, "SELECT count(*) FROM intent"), 0);
 }
 
-/* --- notes of lock files ------------------------------------------------------------------------
- */
-
-static int note_and_die(struct worker *worker, struct vm_store *store)
-{
-	const struct vm_instance rows[] = {row_of('b', ""), row_of('d', "")};
-	struct vm_err err = {0};
-
-	(void)worker;
-	return vm_store_note_locks(store, rows, 2, &err) < 0;
-}
-
-static void lock_files_of_the_dead_are_inherited_those_of_the_living_not(void **state)
-{
-	struct fixture *f = *state;
-	const struct vm_instance mine[] = {row_of('b', ""), row_of('c', "")};
-	struct shared *shared = shared_memory(sizeof(*shared));
-	struct worker worker = {f, shared, 0, note_and_die, NULL};
-	char id[VM_ID_LEN + 1] = "", before[VM_ID_LEN + 1] = "";
-
-	assert_works(f, vm_store_note_locks(f->store, mine, 2, &f->err));
-	assert_int_equal(vm_store_take_stray_lock(f->store, id, &f->err), 0);
-	atomic_store(&shared->begin, 1);
-	vm_store_close(f->store);
-	f->store = NULL;
-	assert_exits(spawn(run_worker, &worker), 0);
-	assert_works(f, vm_store_open(f->path, false, &f->store, &f->err));
-	assert_int_equal(sql(f, "SELECT count(*) FROM lock_file"), 4);
-	for (int i = 0; i < 2; i++) {
-		assert_int_equal(vm_store_take_stray_lock(f->store, id, &f->err), 1);
-		assert_true(id[0] == 'b' || id[0] == 'd');
-		assert_string_not_equal(id, before);
-		memcpy(before, id, sizeof(id));
-	}
-	/* They are ours now, one of them together with a note that we had. */
-	assert_int_equal(vm_store_take_stray_lock(f->store, id, &f->err), 0);
-	assert_int_equal(sql(f, "SELECT count(*) FROM lock_file"), 3);
-	munmap(shared, sizeof(*shared));
-}
-
-static int note_and_wait(struct worker *worker, struct vm_store *store)
-{
-	const struct vm_instance row = row_of('b', "");
-	struct vm_err err = {0};
-
-	if (vm_store_note_locks(store, &row, 1, &err) < 0)
-		return 1;
-	atomic_store(&worker->shared->done, 1);
-	for (;;)
-		pause();
-}
-
-/* Or a file that is about to be made again would have no note, if its maker is killed. */
-static void nobody_forgets_another_s_note(void **state)
-{
-	struct fixture *f = *state;
-	struct shared *shared = shared_memory(sizeof(*shared));
-	struct worker worker = {f, shared, 0, note_and_wait, NULL};
-	const struct vm_instance mine = row_of('b', "");
-	char id[VM_ID_LEN + 1] = "";
-	pid_t pid;
-
-	atomic_store(&shared->begin, 1);
-	vm_store_close(f->store);
-	f->store = NULL;
-	pid = spawn(run_worker, &worker);
-	assert_true(wait_for(atomic_load(&shared->done)));
-	assert_works(f, vm_store_open(f->path, false, &f->store, &f->err));
-	assert_works(f, vm_store_note_locks(f->store, &mine, 1, &f->err));
-	assert_works(f, vm_store_forget_lock(f->store, mine.id, &f->err));
-	assert_int_equal(vm_store_take_stray_lock(f->store, id, &f->err), 0);
-	kill_and_reap(pid);
-	assert_int_equal(vm_store_take_stray_lock(f->store, id, &f->err), 1);
-	assert_string_equal(id, mine.id);
-	assert_works(f, vm_store_forget_lock(f->store, id, &f->err));
-	assert_int_equal(sql(f, "SELECT count(*) FROM lock_file"), 0);
-	munmap(shared, sizeof(*shared));
-}
-
-static void lock_files_are_noted_before_and_after_the_row_is_there(void **state)
-{
-	struct fixture *f = *state;
-	struct vm_instance row = row_of('a', "web");
-	struct vm_conflict conflict;
-
-	/* Taken for dead and swept: what would be reserved has no lock any more. */
-	assert_fails(f,
-	             vm_store_reserve(f->store, &row, 1, true, "create", NULL, &conflict, &f->err),
-	             VM_ERR_BUSY);
-	assert_int_equal(sql(f, "SELECT count(*) FROM instance"), 0);
-	assert_works(f, reserve(f, &row, 1, NULL));
-	assert_int_equal(sql(f, "SELECT count(*) FROM lock_file"), 0);
-	assert_works(f, vm_store_delete(f->store, row.id, NULL, &f->err));
-	assert_int_equal(sql(f, "SELECT count(*) FROM lock_file"), 1);
-}
-
 /* --- kills ---------------------------------------------------------------------------------------
  */
 
@@ -469,9 +373,6 @@ int main(void)
 	        TEST(of_those_who_want_a_place_as_many_get_one_as_there_are),
 	        TEST(of_those_who_want_to_start_as_many_may_as_there_are_places),
 	        TEST(many_writers_lose_nothing),
-	        TEST(lock_files_of_the_dead_are_inherited_those_of_the_living_not),
-	        TEST(nobody_forgets_another_s_note),
-	        TEST(lock_files_are_noted_before_and_after_the_row_is_there),
 	        TEST(a_transaction_that_was_killed_has_not_happened),
 	        TEST(what_was_committed_survives_kills_at_any_moment),
 	        TEST(a_binary_is_known_as_long_as_it_is_the_same_file),
