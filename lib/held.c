@@ -341,6 +341,15 @@ void vm_held_abandon(struct vm_op *op, struct vm_held *held)
 	vm_store_forget_intent(op->root->store, held->row.id, occupies, NULL, &ignored);
 }
 
+void vm_held_abandon_vmm(struct vm_op *op, struct vm_held *held)
+{
+	struct vm_err ignored = {0};
+
+	if (vm_vmm_reap(op->root, held->row.id, &ignored) == 0 &&
+	    vm_driver_clean(held->driver, held->dir_fd, &ignored) == 0)
+		vm_held_abandon(op, held);
+}
+
 int vm_held_run(struct vm_op *op, const char *selector, vm_held_steps *steps, const void *arg,
                 struct vm_instance *ret, struct vm_err *err)
 {

@@ -29,15 +29,10 @@ static int boot(struct vm_op *op, struct vm_held *held, struct vm_err *err)
 		                                   .version = binary.version};
 
 		rc = vm_held_commit(op, held, &outcome, err);
-		if (rc < 0) {
-			struct vm_err ignored = {0};
-
-			vm_vmm_kill(&machine.vmm, &ignored);
-		}
 	}
 	vm_vmm_close(&machine.vmm);
 	if (rc < 0)
-		vm_held_abandon(op, held);
+		vm_held_abandon_vmm(op, held);
 	return rc;
 }
 
