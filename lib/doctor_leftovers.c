@@ -83,6 +83,23 @@ static bool has_row(struct vm_store *store, const char *id)
 	return true;
 }
 
+static bool is_noted(struct vm_store *store, const char *id)
+{
+	struct vm_err ignored = {0};
+
+	return vm_store_lock_noted(store, id, &ignored) != 0;
+}
+
+/*
+ * Whether a row leads to the id's files, or a living process makes or unlinks them. A note becomes
+ * a row, and a row a note, in one transaction each: so between two looks for a note neither can
+ * slip by.
+ */
+static bool has_owner(struct vm_store *store, const char *id)
+{
+	return is_noted(store, id) || has_row(store, id) || is_noted(store, id);
+}
+
 static bool in_use(const struct vm_root *root, const char *id)
 {
 	struct vm_err ignored = {0};
@@ -125,7 +142,7 @@ static int check_directory(struct vm_op *op, int dir_fd, const char *suffix, con
 
 		snprintf(file, sizeof(file), "%s%s", id, suffix);
 		/* Last: what an rm has removed since it was listed is no leftover. */
-		if (in_use(op->root, id) || has_row(op->root->store, id) ||
+		if (in_use(op->root, id) || has_owner(op->root->store, id) ||
 		    !vm_fs_exists(dir_fd, file))
 			continue;
 		leftover(findings, findings->repair ? vm_repair_stray(op, id, &why) : 1, &why,

@@ -20,6 +20,8 @@
 
 #define LOST_DIR "lost"
 
+enum { TRIES = 16 };
+
 static struct vm_lock_how alone(const struct vm_op *op)
 {
 	return (struct vm_lock_how){.rank = VM_RANK_SOURCE,
@@ -27,25 +29,50 @@ static struct vm_lock_how alone(const struct vm_op *op)
 	                            .deadline_ms = vm_op_deadline(op)};
 }
 
+/* What settling by itself would not see: it looks at the row and the VMM's liveness only. */
+static int settle_rest(struct vm_op *op, const struct vm_instance *row, enum vm_ailment ailment,
+                       struct vm_held *held, struct vm_err *err)
+{
+	bool as_seen = held->row.generation == row->generation && held->row.state == row->state;
+	bool gone = false;
+
+	if (ailment == VM_AILMENT_PAUSED || ailment == VM_AILMENT_RUNS)
+		return as_seen ? vm_settle(op, held, &gone, err) : 0;
+	if (ailment != VM_AILMENT_FILES)
+		return 0;
+	if (held->row.pid == 0 && vm_driver_clean(held->driver, held->dir_fd, err) < 0)
+		return -1;
+	return vm_held_drop_temporaries(held->dir_fd, err);
+}
+
+static bool is_gone(struct vm_op *op, const struct vm_instance *row)
+{
+	struct vm_instance now = {0};
+	struct vm_err err = {0};
+
+	if (vm_store_get(op->root->store, row->id, &now, &err) < 0)
+		return err.code == VM_ERR_NOT_FOUND;
+	vm_instance_free(&now);
+	return false;
+}
+
 /* Under the lock the instance may be in order, or gone: then there is nothing left to do. */
 static int settle_row(struct vm_op *op, const struct vm_instance *row, enum vm_ailment ailment,
                       struct vm_err *err)
 {
-	struct vm_held held = VM_HELD_INIT;
-	struct vm_lock_how how = alone(op);
-	bool gone = false;
-	int rc = vm_held_settle(op, row, &how, &held, err);
+	for (int i = 0; i < TRIES; i++) {
+		struct vm_held held = VM_HELD_INIT;
+		struct vm_lock_how how = alone(op);
+		int rc = vm_held_settle(op, row, &how, &held, err);
 
-	/* What settling by itself would not see: it looks at the row and the VMM's liveness only.
-	 */
-	if (rc == 0 && (ailment == VM_AILMENT_PAUSED || ailment == VM_AILMENT_RUNS))
-		rc = vm_settle(op, &held, &gone, err);
-	if (rc == 0 && ailment == VM_AILMENT_FILES && held.row.pid == 0)
-		rc = vm_driver_clean(held.driver, held.dir_fd, err);
-	if (rc == 0 && ailment == VM_AILMENT_FILES)
-		rc = vm_held_drop_temporaries(held.dir_fd, err);
-	vm_held_release(&held);
-	return rc < 0 ? -1 : 0;
+		if (rc == 0)
+			rc = settle_rest(op, row, ailment, &held, err);
+		vm_held_release(&held);
+		/* Else it had lost its lock file, which is there again now. */
+		if (rc <= 0 || is_gone(op, row))
+			return rc < 0 ? -1 : 0;
+	}
+	return vm_err_set(err, VM_ERR_BUSY, "instance '%s' changes all the time", row->name);
 }
 
 /*
@@ -63,7 +90,13 @@ static int fail_lost(struct vm_op *op, const struct vm_instance *found, struct v
 	                                   .durable = true};
 	int rc;
 
-	how.create = true; /* its lock files may be gone as well */
+	/*
+	 * Its lock files may be gone as well. Noted first: if it is removed while we wait, what we
+	 * make has no row.
+	 */
+	how.create = true;
+	if (vm_store_note_locks(op->root->store, found, 1, err) < 0)
+		return -1;
 	rc = vm_held_lock(op, found, &how, &held.lock, err);
 	if (rc == 0)
 		rc = vm_store_get(op->root->store, found->id, &held.row, err);
@@ -75,6 +108,8 @@ static int fail_lost(struct vm_op *op, const struct vm_instance *found, struct v
 		if (rc == 0)
 			rc = vm_held_commit(&repair, &held, &outcome, err);
 	}
+	if (held.lock.fd >= 0)
+		vm_sweep_lock_file(op, found->id, &held.lock);
 	vm_held_release(&held);
 	return rc;
 }
@@ -139,8 +174,8 @@ int vm_repair_stray(struct vm_op *op, const char *id, struct vm_err *err)
 	/* Noted first: a kill leaves no lock files that nobody would find. */
 	if (vm_store_note_locks(op->root->store, &stray, 1, err) < 0)
 		return -1;
-	vm_interrupt_suspend();
 	rc = vm_held_lock(op, &stray, &how, &lock, err);
+	vm_interrupt_suspend();
 	if (rc == 0)
 		rc = clear_stray(op, &stray, &lock, err);
 	if (lock.fd >= 0)

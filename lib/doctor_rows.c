@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* doctor: what may be wrong with one instance. Nothing is locked here, and nothing changed. */
+/* doctor: what may be wrong with one instance. Nothing is changed here. */
 #include <string.h>
 #include <unistd.h>
 
@@ -122,13 +122,40 @@ static bool unchanged(struct vm_op *op, const struct vm_instance *row)
 	return same;
 }
 
+/*
+ * Whether the guest still does otherwise than the row says. A fork that pauses its source and lets
+ * it go on again leaves the row as it was: so what such a guest does is judged under the lock,
+ * shared, under which nobody pauses it. Its VMM has just answered, so that is short.
+ */
+static enum vm_ailment ask_again(struct vm_op *op, const struct vm_instance *row,
+                                 enum vm_ailment ailment)
+{
+	const struct vm_lock_how how = {
+	        .rank = VM_RANK_SOURCE, .mode = VM_LOCK_SHARED, .deadline_ms = VM_WAIT_NONE};
+	struct vm_held held = VM_HELD_INIT;
+	struct vm_err err = {0};
+
+	if (vm_held_lock(op, row, &how, &held.lock, &err) < 0) /* it has lost its lock file? */
+		return err.code == VM_ERR_NOT_FOUND ? ailment : VM_AILMENT_NONE;
+	if (unchanged(op, row) && look_into(op, row, &held, &err) == 0)
+		ailment = ask_guest(op, &held);
+	else
+		ailment = VM_AILMENT_NONE;
+	vm_held_release(&held);
+	return ailment;
+}
+
 int vm_doctor_examine(struct vm_op *op, const struct vm_instance *row, struct vm_err *err)
 {
 	int ailment = first_ailment(op, row, err);
 
 	/*
-	 * Nothing was locked: while we looked a verb may have begun, or come and gone. What it did
-	 * on purpose is no ailment, so only what stands still is judged.
+	 * Nothing was locked before: while we looked a verb may have begun, or come and gone. What
+	 * it did on purpose is no ailment, so only what stands still is judged.
 	 */
-	return ailment > 0 && !unchanged(op, row) ? VM_AILMENT_NONE : ailment;
+	if (ailment > 0 && !unchanged(op, row))
+		return VM_AILMENT_NONE;
+	return ailment == VM_AILMENT_PAUSED || ailment == VM_AILMENT_RUNS
+	               ? (int)ask_again(op, row, (enum vm_ailment)ailment)
+	               : ailment;
 }

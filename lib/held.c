@@ -341,11 +341,11 @@ void vm_held_abandon(struct vm_op *op, struct vm_held *held)
 	vm_store_forget_intent(op->root->store, held->row.id, occupies, NULL, &ignored);
 }
 
-void vm_held_abandon_vmm(struct vm_op *op, struct vm_held *held, struct vm_machine *machine)
+void vm_held_abandon_vmm(struct vm_op *op, struct vm_held *held)
 {
 	struct vm_err ignored = {0};
 
-	if (vm_vmm_kill(&machine->vmm, &ignored) == 0 &&
+	if (vm_vmm_reap(op->root, held->row.id, &ignored) == 0 &&
 	    vm_driver_clean(held->driver, held->dir_fd, &ignored) == 0)
 		vm_held_abandon(op, held);
 }

@@ -114,10 +114,11 @@ int vm_held_commit(struct vm_op *op, struct vm_held *held, const struct vm_outco
  * lost. */
 void vm_held_abandon(struct vm_op *op, struct vm_held *held);
 /*
- * The same with a VMM that was spawned and is not committed: it is ended, and what it leaves goes.
- * If that fails the intent stays, and the next comer does it.
+ * The same of an operation that may have spawned a VMM: it is ended first, and its sockets go. One
+ * that does not end still has its place and its guest CID, so then the intent stays, for the next
+ * comer.
  */
-void vm_held_abandon_vmm(struct vm_op *op, struct vm_held *held, struct vm_machine *machine);
+void vm_held_abandon_vmm(struct vm_op *op, struct vm_held *held);
 
 /* `steps` does the work on a held instance: 0 changed, 1 nothing was to do, -1. */
 typedef int vm_held_steps(struct vm_op *op, struct vm_held *held, const void *arg,

@@ -7,15 +7,20 @@
 #include "memory.h"
 #include "slot.h"
 
-/* The guest has not run, and its manifest is still there: it is in standby again. */
-static void go_back(struct vm_op *op, struct vm_held *held, struct vm_machine *machine)
+/*
+ * The guest has not run, and its manifest is still there: it is in standby again. The row first: as
+ * long as it says running, a VMM that has ended is one whose guest may have run, and its saved
+ * memory is thrown away. If the row cannot be changed, the VMM stays, and the next comer carries
+ * the restore through.
+ */
+static void go_back(struct vm_op *op, struct vm_held *held)
 {
-	const struct vm_outcome standby = {.state = VM_STATE_STANDBY, .durable = true};
-	struct vm_err ignored = {0}; /* then the next comer carries the restore through */
+	const struct vm_outcome standby = {
+	        .state = VM_STATE_STANDBY, .next_detail = "load", .durable = true};
+	struct vm_err ignored = {0};
 
-	if (vm_vmm_kill(&machine->vmm, &ignored) == 0 &&
-	    vm_driver_clean(held->driver, held->dir_fd, &ignored) == 0)
-		vm_held_commit(op, held, &standby, &ignored);
+	if (vm_held_commit(op, held, &standby, &ignored) == 0)
+		vm_held_abandon_vmm(op, held);
 }
 
 /*
@@ -37,11 +42,11 @@ static int retire_and_run(struct vm_op *op, struct vm_held *held, struct vm_mach
 	struct vm_err second = {0};
 
 	if (vm_held_commit(op, held, &spent, err) < 0) {
-		vm_held_abandon_vmm(op, held, machine);
+		vm_held_abandon_vmm(op, held);
 		return -1;
 	}
 	if (vm_fs_unlink(held->dir_fd, VM_FILE_MANIFEST, err) < 0) {
-		go_back(op, held, machine);
+		go_back(op, held);
 		return -1;
 	}
 	if (vm_driver_resume(machine, err) == 0) {
@@ -73,14 +78,14 @@ static int load_and_run(struct vm_op *op, struct vm_held *held, struct vm_machin
 	if (vm_memory_use(op, held, &memory, err) < 0 ||
 	    vm_slot_acquire(&pool, vm_op_deadline(op), &slot, &op->slot_waited_us, err) < 0 ||
 	    vm_driver_load(machine, false, err) < 0) {
-		vm_held_abandon(op, held);
+		vm_held_abandon_vmm(op, held);
 		return -1;
 	}
 	vm_slot_release(&slot); /* loaded: others need not wait for what follows */
 	vm_lock_release(&memory);
 	/* The last moment at which the user may still say no. */
 	if (vm_interrupt_check(err) < 0) {
-		vm_held_abandon_vmm(op, held, machine);
+		vm_held_abandon_vmm(op, held);
 		return -1;
 	}
 	vm_interrupt_suspend();

@@ -136,7 +136,7 @@ static int end_by_force(struct vm_op *op, struct vm_held *held, struct vm_err *e
 	struct vm_op stop = *op;
 
 	stop.verb = "stop"; /* also of an rm: its own intent comes when it is in order */
-	if (vm_held_intend(&stop, held, vm_state_name(held->row.state), false, err) < 0 ||
+	if (vm_held_intend(&stop, held, vm_state_name(held->row.state), VM_RUN_NONE, err) < 0 ||
 	    vm_vmm_reap(op->root, held->row.id, err) < 0 ||
 	    vm_driver_clean(held->driver, held->dir_fd, err) < 0 ||
 	    vm_held_drop_saved(held, err) < 0)

@@ -29,12 +29,10 @@ static int boot(struct vm_op *op, struct vm_held *held, struct vm_err *err)
 		                                   .version = binary.version};
 
 		rc = vm_held_commit(op, held, &outcome, err);
-		if (rc < 0)
-			vm_held_abandon_vmm(op, held, &machine);
-	} else {
-		vm_held_abandon(op, held);
 	}
 	vm_vmm_close(&machine.vmm);
+	if (rc < 0)
+		vm_held_abandon_vmm(op, held);
 	return rc;
 }
 

@@ -144,7 +144,10 @@ int vm_store_forget_lock(struct vm_store *store, const char *id, struct vm_err *
  */
 int vm_store_take_stray_lock(struct vm_store *store, char ret_id[VM_ID_LEN + 1],
                              struct vm_err *err);
-/* The next such note after the id `after` ("" to begin), left as it is: 1 and its id, 0, -1. */
+/* Whether a process that lives, other than this one, has a note of the id. 1, 0, -1. */
+int vm_store_lock_noted(struct vm_store *store, const char *id, struct vm_err *err);
+/* The next note of a dead process after the id `after` ("" to begin), left as it is: 1 and its id,
+ * 0, -1. */
 int vm_store_stray_lock(struct vm_store *store, const char *after, char ret_id[VM_ID_LEN + 1],
                         struct vm_err *err);
 

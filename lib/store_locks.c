@@ -62,6 +62,23 @@ static bool is_alive(pid_t pid, uint64_t start)
 	return vm_proc_start_time(pid, &now) == 0 && now == start;
 }
 
+int vm_store_lock_noted(struct vm_store *store, const char *id, struct vm_err *err)
+{
+	VM_AUTO_STMT sqlite3_stmt *stmt =
+	        vm_sql_prepare(store, err,
+	                       "SELECT pid, start FROM lock_file WHERE id = ?"
+	                       " AND (pid <> ? OR start <> ?)",
+	                       "tii", id, (int64_t)getpid(), own_start());
+	int more = stmt ? 1 : -1;
+
+	while (more > 0 && (more = vm_sql_step(store, stmt, err)) > 0) {
+		if (is_alive((pid_t)sqlite3_column_int64(stmt, 0),
+		             (uint64_t)sqlite3_column_int64(stmt, 1)))
+			return 1;
+	}
+	return more;
+}
+
 struct note {
 	char id[VM_ID_LEN + 1];
 	int64_t pid, start;
