@@ -71,7 +71,8 @@ void vm_store_makes_space(struct vm_store *store)
 
 static bool on_btrfs(const char *path)
 {
-	VM_AUTO_FREE char *directory = strdup(path);
+	struct vm_err ignored = {0};
+	VM_AUTO_FREE char *directory = vm_strdup(path, &ignored);
 	char *slash = directory ? strrchr(directory, '/') : NULL;
 	struct statfs fs;
 
