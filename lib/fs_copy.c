@@ -124,7 +124,7 @@ int vm_fs_reflink_supported(int dir_fd, bool *ret_supported, struct vm_err *err)
 	static const char block[4096] = "vmctl";
 
 	if (a < 0 || b < 0 || write(a, block, sizeof(block)) != (ssize_t)sizeof(block))
-		return vm_err_sys(err, "trying reflinks");
+		return vm_fs_fail(dir_fd, NULL, "trying reflinks in", err);
 	*ret_supported = ioctl(b, FICLONE, a) == 0;
 	return 0;
 }

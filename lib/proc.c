@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "proc.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
@@ -38,6 +39,8 @@ int vm_proc_start_time(pid_t pid, uint64_t *ret_ticks)
 		return -1;
 	n = read(fd, text, sizeof(text) - 1);
 	close(fd);
+	if (n == 0)
+		errno = ESRCH;
 	if (n <= 0)
 		return -1;
 	text[n] = '\0';
@@ -45,8 +48,10 @@ int vm_proc_start_time(pid_t pid, uint64_t *ret_ticks)
 	at = strrchr(text, ')');
 	for (int field = FIRST_AFTER_COMM - 1; at && field < START_TIME_FIELD; field++)
 		at = strchr(at + 1, ' ');
-	if (!at || at[1] < '0' || at[1] > '9')
+	if (!at || at[1] < '0' || at[1] > '9') {
+		errno = EPROTO;
 		return -1;
+	}
 	for (at++; *at >= '0' && *at <= '9'; at++)
 		ticks = ticks * 10 + (uint64_t)(*at - '0');
 	*ret_ticks = ticks;

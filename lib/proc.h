@@ -8,8 +8,8 @@
 
 /*
  * Start time of a process in clock ticks since boot (field 22 of /proc/PID/stat, see proc(5)); with
- * the pid it names a process for ever. Async-signal-safe. Returns 0, or -1 when there is no such
- * process.
+ * the pid it names a process for ever. Async-signal-safe. Returns 0, or -1 with errno: ENOENT
+ * or ESRCH when there is no such process, else it is not known.
  */
 int vm_proc_start_time(pid_t pid, uint64_t *ret_ticks);
 

@@ -11,8 +11,13 @@ static int remove_directory(const struct vm_root *root, const char *id, struct v
 	 * emptying goes on.
 	 */
 	if (vm_fs_exists(root->guests_fd, id) &&
-	    vm_fs_rename(root->guests_fd, id, root->trash_fd, id, err) < 0)
-		return -1;
+	    vm_fs_rename(root->guests_fd, id, root->trash_fd, id, err) < 0) {
+		if (err->code != VM_ERR_INSUFFICIENT_RESOURCES)
+			return -1;
+		/* A disk too full for the name in trash/: where it is, then. */
+		vm_err_clear(err);
+		return vm_fs_remove_tree(root->guests_fd, id, err);
+	}
 	return vm_fs_remove_tree(root->trash_fd, id, err);
 }
 

@@ -2,6 +2,7 @@
 /* Opening, schema and migration, remembered binaries. */
 #include "store.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -194,9 +195,15 @@ static int read_root_id(struct vm_store *store, struct vm_err *err)
 	return 0;
 }
 
-static int set_up(struct vm_store *store, bool create, struct vm_err *err)
+/*
+ * `alone`: the index of the log is kept in memory instead of in vmctl.db-shm, which excludes
+ * everybody else for as long as the store is open.
+ */
+static int set_up(struct vm_store *store, bool create, bool alone, struct vm_err *err)
 {
 	sqlite3_busy_timeout(store->db, BUSY_TIMEOUT_MS);
+	if (alone && vm_sql_run(store, err, "PRAGMA locking_mode = EXCLUSIVE", "") < 0)
+		return -1;
 	/*
 	 * Without this the last one to close copies the whole log back and syncs it: every verb
 	 * that runs alone would pay for it.
@@ -209,9 +216,11 @@ static int set_up(struct vm_store *store, bool create, struct vm_err *err)
 	return check_version(store, err) < 0 || read_root_id(store, err) < 0 ? -1 : 0;
 }
 
-static int open_at(const char *path, int flags, bool create, struct vm_store **ret_store,
-                   struct vm_err *err)
+/* 0, -1, or 1 when it failed (err is set) because the disk is full. */
+static int open_at(const char *path, int flags, bool create, bool alone,
+                   struct vm_store **ret_store, struct vm_err *err)
 {
+	int e;
 	struct vm_store *store = vm_calloc(1, sizeof(*store), err);
 
 	if (!store)
@@ -222,25 +231,38 @@ static int open_at(const char *path, int flags, bool create, struct vm_store **r
 			vm_sql_fail(store, path, err);
 		else
 			vm_err_set(err, VM_ERR_INSUFFICIENT_RESOURCES, "%s: out of memory", path);
-	} else if (set_up(store, create, err) == 0) {
+	} else if (set_up(store, create, alone, err) == 0) {
 		*ret_store = store;
 		return 0;
 	}
+	e = store->db ? sqlite3_system_errno(store->db) : 0;
 	vm_store_close(store);
-	return -1;
+	return e == ENOSPC || e == EDQUOT ? 1 : -1;
 }
 
 int vm_store_open(const char *path, bool create, struct vm_store **ret_store, struct vm_err *err)
 {
 	int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | (create ? SQLITE_OPEN_CREATE : 0);
 
-	return open_at(path, flags, create, ret_store, err);
+	int rc;
+
+	vm_store_make_log(path);
+	rc = open_at(path, flags, create, false, ret_store, err);
+	if (rc <= 0)
+		return rc;
+	/*
+	 * A full disk: whoever opens the store while nobody else has it empties vmctl.db-shm and
+	 * fills it anew, and what is free for an instant may be gone. Without a store not even
+	 * `rm` could make space.
+	 */
+	vm_err_clear(err);
+	return open_at(path, flags, create, true, ret_store, err) ? -1 : 0;
 }
 
 int vm_store_open_empty(struct vm_store **ret_store, struct vm_err *err)
 {
 	return open_at(":memory:", SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,
-	               true, ret_store, err);
+	               true, false, ret_store, err);
 }
 
 void vm_store_close(struct vm_store *store)

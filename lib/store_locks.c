@@ -7,6 +7,7 @@
  * A note is of one process: several may be about to make or unlink the same file, and what one of
  * them has finished another may just begin. docs/protocol.md has a model of that.
  */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -59,7 +60,10 @@ static bool is_alive(pid_t pid, uint64_t start)
 {
 	uint64_t now;
 
-	return vm_proc_start_time(pid, &now) == 0 && now == start;
+	if (vm_proc_start_time(pid, &now) == 0)
+		return now == start;
+	/* Not known, as without a descriptor to ask with: better called alive than swept. */
+	return errno != ENOENT && errno != ESRCH;
 }
 
 int vm_store_lock_noted(struct vm_store *store, const char *id, struct vm_err *err)

@@ -5,10 +5,20 @@
  * blocks behind the end of the log are kept allocated: who changes something sees to that before
  * his first transaction, and who makes space (rm, stop) may use them up. The log stays as long as
  * it is; a process that closes the store does not delete it (SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE).
+ *
+ * btrfs writes nothing twice in the same place, so there it would be no help, and the index of the
+ * log (vmctl.db-shm), which is mapped, would be a SIGBUS. So there the two files are made with the
+ * attribute that turns this off, which can be given to empty files only.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
+#include <linux/magic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "fault.h"
@@ -57,4 +67,48 @@ void vm_store_makes_space(struct vm_store *store)
 
 	vm_store_make_room(store, &ignored);
 	store->has_room = true;
+}
+
+static bool on_btrfs(const char *path)
+{
+	struct vm_err ignored = {0};
+	VM_AUTO_FREE char *directory = vm_strdup(path, &ignored);
+	char *slash = directory ? strrchr(directory, '/') : NULL;
+	struct statfs fs;
+
+	if (!slash)
+		return false;
+	slash[1] = '\0';
+	return statfs(directory, &fs) == 0 && fs.f_type == BTRFS_SUPER_MAGIC;
+}
+
+/* Of the owner of the store, as SQLite would make it. */
+static void make_in_place(const char *file, const char *store_file)
+{
+	VM_AUTO_CLOSE int fd = open(file, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	struct stat st;
+	int flags = 0;
+
+	if (fd < 0)
+		return;
+	if (ioctl(fd, FS_IOC_GETFLAGS, &flags) == 0) {
+		flags |= FS_NOCOW_FL;
+		ioctl(fd, FS_IOC_SETFLAGS, &flags);
+	}
+	if (geteuid() == 0 && stat(store_file, &st) == 0 && fchown(fd, st.st_uid, st.st_gid) < 0)
+		unlink(file); /* then SQLite shall make it */
+}
+
+void vm_store_make_log(const char *path)
+{
+	static const char *const suffixes[] = {"-wal", "-shm"};
+	struct vm_err ignored = {0};
+
+	for (size_t i = 0; i < VM_ARRAY_LEN(suffixes); i++) {
+		VM_AUTO_FREE char *file = vm_strf(&ignored, "%s%s", path, suffixes[i]);
+
+		if (file && access(file, F_OK) < 0 && errno == ENOENT && on_btrfs(path))
+			make_in_place(file, path);
+		vm_err_clear(&ignored);
+	}
 }

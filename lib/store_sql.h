@@ -46,6 +46,11 @@ int vm_store_migrate(struct vm_store *store, struct vm_err *err);
 /* Notes a lock file inside the caller's transaction: see store_locks.c. */
 int vm_sql_note_lock(struct vm_store *store, const char *id, struct vm_err *err);
 int vm_sql_forget_lock(struct vm_store *store, const char *id, struct vm_err *err);
+/*
+ * Makes the files of SQLite's log where they need an attribute. Before the store is opened: to
+ * close one of them would give back SQLite's locks on it.
+ */
+void vm_store_make_log(const char *path);
 /* Sees to room for what a verb will write. See store_room.c. */
 int vm_store_make_room(struct vm_store *store, struct vm_err *err);
 /* Inserts an event, and counts it, inside the caller's transaction. */

@@ -88,7 +88,7 @@ static int open_recorded(int fd, struct vm_vmm *ret_vmm, struct vm_err *err)
 	char text[64] = "";
 	uint64_t start, recorded;
 	int pid_fd;
-	int pid;
+	int pid, rc;
 
 	if (pread(fd, text, sizeof(text) - 1, 0) < 0)
 		return vm_err_sys(err, "reading a liveness file");
@@ -98,9 +98,12 @@ static int open_recorded(int fd, struct vm_vmm *ret_vmm, struct vm_err *err)
 	if (pid_fd < 0)
 		return errno == ESRCH ? 0 : vm_err_sys(err, "opening pid %d", pid);
 	/* Only after the pidfd is open is the pid certain not to be used anew: compare then. */
-	if (vm_proc_start_time(pid, &start) < 0 || start != recorded) {
-		close(pid_fd);
-		return 0;
+	rc = vm_proc_start_time(pid, &start);
+	if (rc < 0 || start != recorded) {
+		bool unknown = rc < 0 && errno != ENOENT && errno != ESRCH;
+
+		vm_cleanup_close(&pid_fd);
+		return unknown ? vm_err_sys(err, "reading /proc/%d/stat", pid) : 0;
 	}
 	ret_vmm->pid = pid;
 	ret_vmm->pid_fd = pid_fd;

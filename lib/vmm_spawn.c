@@ -23,6 +23,8 @@ enum { ALIVE_WAIT_MS = 2000, ALIVE_FD = 3 };
 
 /* What the child needs; all descriptors are O_CLOEXEC in the parent. */
 struct spawn {
+	const struct vm_root *root;
+	const char *id;
 	const char *const *argv;
 	int dir_fd, alive_fd, in_fd, out_fd, log_fd;
 	int report_fd; /* a struct failure goes here; closed by a successful exec */
@@ -171,8 +173,9 @@ static _Noreturn void become_vmm(const struct spawn *spawn)
 }
 
 /* Waits until the child has executed the hypervisor or reported why it could not. */
-static int await_exec(int report_fd, const char *path, struct vm_err *err)
+static int await_exec(const struct spawn *spawn, int report_fd, struct vm_err *err)
 {
+	char alive[VM_LOCK_NAME_SIZE];
 	struct failure failure = {0};
 	ssize_t n;
 
@@ -183,8 +186,11 @@ static int await_exec(int report_fd, const char *path, struct vm_err *err)
 		return 0;
 	if (n == (ssize_t)sizeof(failure))
 		errno = failure.number;
-	vm_err_sys(err, "executing %s", path);
-	if (failure.in_exec && err->code == VM_ERR_SYSTEM)
+	if (!failure.in_exec)
+		return vm_fs_fail(spawn->root->run_fd, vm_root_alive_name(spawn->id, alive),
+		                  "recording the VMM in", err);
+	vm_err_sys(err, "executing %s", spawn->argv[0]);
+	if (err->code == VM_ERR_SYSTEM)
 		err->code = VM_ERR_HYPERVISOR;
 	return -1;
 }
@@ -206,7 +212,7 @@ static int fork_vmm(struct spawn *spawn, struct vm_vmm *ret_vmm, struct vm_err *
 		become_vmm(spawn);
 	vm_fault(VM_FAULT_VMM_FORK_DONE);
 	close_spawn(spawn);
-	if (await_exec(report, spawn->argv[0], err) < 0) {
+	if (await_exec(spawn, report, err) < 0) {
 		waitpid(pid, NULL, 0);
 		return -1;
 	}
@@ -225,6 +231,8 @@ int vm_vmm_spawn(const struct vm_root *root, const char *id, int dir_fd, const c
                  struct vm_vmm *ret_vmm, struct vm_err *err)
 {
 	struct spawn spawn = {
+	        .root = root,
+	        .id = id,
 	        .argv = argv,
 	        .dir_fd = dir_fd,
 	        .alive_fd = -1,

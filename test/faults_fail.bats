@@ -43,7 +43,6 @@ assert_told() {
 	${repairs:--}) assert_output --regexp "(not repaired|^vmctl-doctor): .*($2)" ;;
 	# Not effects on a file.
 	driver.* | vmm.fork* | vmm.kill*) assert_output --regexp "^vmctl-[a-z]+: .+" ;;
-	vmm.record*) assert_output --partial executing ;;
 	*) assert_output --regexp "(^|[ :'])(/[^ :]+)+: .*($2)" ;;
 	esac
 	[ "$status" = "${partly:-}" ] || assert_equal "$status $output" "$1 $output"

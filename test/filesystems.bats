@@ -4,40 +4,15 @@
 # Forks on filesystems that share extents, and on one that does not.
 
 load helpers
+load mounts
 
 setup() { vm_setup; }
 
 teardown() {
 	local status=0
 	vm_teardown || status=1
-	cd / || status=1
-	if mountpoint -q "$BATS_TEST_TMPDIR/root"; then
-		umount "$BATS_TEST_TMPDIR/root" || status=1
-	fi
-	if [ -n "${loop:-}" ]; then
-		losetup -d "$loop" || status=1
-	fi
+	unmount_root || status=1
 	return $status
-}
-
-# missing WHAT: a reason to skip on a user's machine, a failure in CI.
-missing() {
-	[ "${CI:-}" != true ] || fail "$1 is needed"
-	skip "needs $1"
-}
-
-# mount_root TYPE [mkfs options...]: the data root is a filesystem of that type.
-mount_root() {
-	local type=$1
-	shift
-	command -v "mkfs.$type" >/dev/null || missing "mkfs.$type"
-	[ "$(id -u)" = 0 ] || missing root
-	truncate -s 2G image
-	"mkfs.$type" -q "$@" image >/dev/null
-	mkdir -m 0700 root
-	loop=$(losetup -f --show image) || missing 'a loop device'
-	mount -t "$type" "$loop" root || missing "a kernel with $type"
-	chmod 0700 root
 }
 
 # KiB of the data root's filesystem that are taken, with nothing still to be written.
@@ -110,19 +85,19 @@ assert_told() {
 }
 
 @test "xfs: forks share the extents of their disks" {
-	mount_root xfs -m reflink=1
+	mount_root 2G xfs -m reflink=1
 	assert_shares
 	assert_told reflink false
 }
 
 @test "btrfs: forks share the extents of their disks" {
-	mount_root btrfs
+	mount_root 2G btrfs
 	assert_shares
 	assert_told reflink false
 }
 
 @test "xfs without reflink: forks copy, and say what that costs a running source" {
-	mount_root xfs -m reflink=0
+	mount_root 2G xfs -m reflink=0
 	make_full_source
 	vmctl fork src -n 2 --name 'web-{}'
 	assert_forks web-1 web-2
@@ -135,7 +110,7 @@ assert_told() {
 }
 
 @test "ext4: forks copy their disks, and nothing but the data of sparse ones" {
-	mount_root ext4 -m 0
+	mount_root 2G ext4 -m 0
 	head -c 64M /dev/urandom >data.img
 	make_running src --disk path=data.img,id=data --disk size=1G,id=sparse
 	local before after name dir

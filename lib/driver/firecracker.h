@@ -17,6 +17,10 @@ extern const struct vm_driver vm_driver_firecracker;
 int vm_fc_probe(const struct vm_root *root, struct vm_driver_info *ret, struct vm_err *err);
 /* Spawns the VMM and waits until its API answers. On failure no VMM is left. */
 int vm_fc_spawn(struct vm_machine *machine, struct vm_err *err);
+/* Turns what the VMM says, in an answer or in its log, into an error "WHAT: MESSAGE". Returns -1.
+ */
+int vm_fc_refuse(const struct vm_machine *machine, const char *what, const char *message,
+                 struct vm_err *err);
 /*
  * One API request. `body` is stolen (may be NULL). `ret_answer` (may be NULL) gets the answer's
  * JSON as a new reference. A refusal becomes a vmctl code by what the VMM says, with its own

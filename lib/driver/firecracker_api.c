@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "../fault.h"
+#include "../fs.h"
 #include "../http.h"
 #include "../util.h"
 #include "firecracker.h"
@@ -19,6 +20,8 @@ static const struct {
         {"os error 122", NULL, VM_ERR_INSUFFICIENT_RESOURCES, "the disk quota is used up"},
         {"os error 12)", NULL, VM_ERR_INSUFFICIENT_RESOURCES, "the host is out of memory"},
         {"os error 24", NULL, VM_ERR_INSUFFICIENT_RESOURCES, "raise the limit of open files"},
+        {"cannot create a memfd", NULL, VM_ERR_INSUFFICIENT_RESOURCES,
+         "raise the limit of open files"},
         {"Error binding to the host-side Unix socket", NULL, VM_ERR_BUSY,
          "another process uses the instance's vsock socket"},
         {"Open tap device failed", "os error 16", VM_ERR_BUSY, "another VMM uses that tap device"},
@@ -47,28 +50,36 @@ static const struct {
         {"/dev/kvm", NULL, VM_ERR_HYPERVISOR, "'vmctl doctor' checks /dev/kvm"},
 };
 
-static int refuse(const char *what, const char *message, struct vm_err *err)
+int vm_fc_refuse(const struct vm_machine *machine, const char *what, const char *message,
+                 struct vm_err *err)
 {
+	char directory[VM_PATH_SHOWN];
+
 	for (size_t i = 0; i < VM_ARRAY_LEN(refusals); i++) {
 		if (!strstr(message, refusals[i].text) ||
 		    (refusals[i].also && !strstr(message, refusals[i].also)))
 			continue;
 		vm_err_set(err, refusals[i].code, "%s: %s", what, message);
+		/* It does not say of which file, but all are in one directory. */
+		if (err->code == VM_ERR_INSUFFICIENT_RESOURCES)
+			vm_err_wrap(
+			        err, "%s",
+			        vm_fs_path(machine->dir_fd, NULL, directory, sizeof(directory)));
 		return vm_err_hint(err, "%s", refusals[i].hint);
 	}
 	return vm_err_set(err, VM_ERR_HYPERVISOR, "%s: %s", what, message);
 }
 
 /* The "fault_message" of a refusal, or its raw body. */
-static int refused(const char *method, const char *path, const struct vm_http_response *response,
-                   struct vm_err *err)
+static int refused(const struct vm_machine *machine, const char *method, const char *path,
+                   const struct vm_http_response *response, struct vm_err *err)
 {
 	json_t *json = json_loads(response->body, 0, NULL);
 	const char *fault = json_string_value(json_object_get(json, "fault_message"));
 	char what[128];
 
 	snprintf(what, sizeof(what), "%s %s was refused (%d)", method, path, response->status);
-	refuse(what, fault ? fault : response->body, err);
+	vm_fc_refuse(machine, what, fault ? fault : response->body, err);
 	json_decref(json);
 	return -1;
 }
@@ -116,7 +127,7 @@ int vm_fc_call(struct vm_machine *machine, const char *method, const char *path,
 	if (vm_http_call(&request, &response, err) < 0)
 		return explain_death(machine, err);
 	if (response.status < 200 || response.status > 299)
-		rc = refused(method, path, &response, err);
+		rc = refused(machine, method, path, &response, err);
 	else if (vm_fault(VM_FAULT_DRIVER_REQUEST_DONE))
 		rc = vm_err_sys(err, "%s %s: fault after the request", method, path);
 	if (rc == 0 && ret_answer) {

@@ -31,8 +31,8 @@ static int died_early(struct vm_machine *machine, struct vm_err *err)
 	char tail[400];
 
 	vm_vmm_log_tail(machine->dir_fd, VM_VMM_LOG, tail, sizeof(tail));
-	return vm_err_set(err, VM_ERR_HYPERVISOR, "the VMM ended at once: %s",
-	                  tail[0] ? tail : "(its log is empty)");
+	return vm_fc_refuse(machine, "the VMM ended at once", tail[0] ? tail : "(its log is empty)",
+	                    err);
 }
 
 /*
