@@ -120,10 +120,10 @@ ask() {
 }
 
 # What a test compares before and after something that must leave nothing: the store's rows, and every
-# file of the data root but SQLite's own.
+# file of the data root but SQLite's own, and memory locks, which stay where a memory was linked.
 snapshot_root() {
 	sqlite3 -readonly "$VMCTL_ROOT/vmctl.db" 'SELECT * FROM instance ORDER BY id; SELECT * FROM intent'
-	(cd "$VMCTL_ROOT" && find . ! -name 'vmctl.db*' ! -name 'slot.*' \
+	(cd "$VMCTL_ROOT" && find . ! -name 'vmctl.db*' ! -name 'slot.*' ! -name '*.memory' \
 		! -name 'console.log' ! -name 'vmm.log' -printf '%p %y %m %s %n\n' | sort)
 }
 

@@ -25,14 +25,15 @@ teardown() {
 
 # kill_verb ARGUMENTS...: starts the verb and kills it, if it still lives then.
 kill_verb() {
-	local pid us ranges=(2 8 20 "${KILL_MAX_MS:-60}")
+	local pid us until ranges=(2 8 20 "${KILL_MAX_MS:-60}")
 	# Most of a verb's life is in its first milliseconds; some of it is in a VMM's answer.
 	us=$(((RANDOM * 32768 + RANDOM) % (ranges[RANDOM % 4] * 1000)))
 	printf 'kill after %d us: vmctl %s\n' "$us" "$*"
 	vmctl "$@" >/dev/null 2>>killed.err 3>&- &
 	pid=$!
-	# Not to wait for something, but to be at a random place.
-	sleep "$(printf '0.%06d' "$us")"
+	# Not to wait for something, but to be at a random place; sleep(1) would begin too late for most.
+	until=$((${EPOCHREALTIME/[.,]/} + us))
+	while ((${EPOCHREALTIME/[.,]/} < until)); do :; done
 	if kill -9 "$pid" 2>/dev/null; then
 		killed=$((killed + 1))
 	fi
