@@ -5,11 +5,14 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "store_sql.h"
 
 enum {
 	SCHEMA_VERSION = 3,
+	ALONE_TRY_MS = 50,
 	BUSY_TIMEOUT_MS = 20000, /* transactions here last about a millisecond */
 };
 
@@ -201,7 +204,7 @@ static int read_root_id(struct vm_store *store, struct vm_err *err)
  */
 static int set_up(struct vm_store *store, bool create, bool alone, struct vm_err *err)
 {
-	sqlite3_busy_timeout(store->db, BUSY_TIMEOUT_MS);
+	sqlite3_busy_timeout(store->db, alone ? ALONE_TRY_MS : BUSY_TIMEOUT_MS);
 	if (alone && vm_sql_run(store, err, "PRAGMA locking_mode = EXCLUSIVE", "") < 0)
 		return -1;
 	/*
@@ -213,7 +216,10 @@ static int set_up(struct vm_store *store, bool create, bool alone, struct vm_err
 	    (create && vm_store_migrate(store, err) < 0) ||
 	    vm_sql_run(store, err, "PRAGMA foreign_keys = ON", "") < 0)
 		return -1;
-	return check_version(store, err) < 0 || read_root_id(store, err) < 0 ? -1 : 0;
+	if (check_version(store, err) < 0 || read_root_id(store, err) < 0)
+		return -1;
+	sqlite3_busy_timeout(store->db, BUSY_TIMEOUT_MS);
+	return 0;
 }
 
 /* 0, -1, or 1 when it failed (err is set) because the disk is full. */
@@ -240,6 +246,27 @@ static int open_at(const char *path, int flags, bool create, bool alone,
 	return e == ENOSPC || e == EDQUOT ? 1 : -1;
 }
 
+/*
+ * Two who open it so at once both get SQLite's shared lock, and each waits for the other to let go
+ * of it. So each gives up soon, lets go of all, and tries again at a moment of its own.
+ */
+static int open_alone(const char *path, int flags, bool create, struct vm_store **ret_store,
+                      struct vm_err *err)
+{
+	int64_t deadline = vm_monotonic_ms() + BUSY_TIMEOUT_MS;
+
+	for (;;) {
+		const struct timespec nap = {.tv_nsec = (vm_monotonic_us() ^ getpid()) % 64 *
+		                                        1000000L};
+		int rc = open_at(path, flags, create, true, ret_store, err);
+
+		if (rc == 0 || err->code != VM_ERR_BUSY || vm_monotonic_ms() >= deadline)
+			return rc ? -1 : 0;
+		vm_err_clear(err);
+		nanosleep(&nap, NULL);
+	}
+}
+
 int vm_store_open(const char *path, bool create, struct vm_store **ret_store, struct vm_err *err)
 {
 	int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | (create ? SQLITE_OPEN_CREATE : 0);
@@ -256,7 +283,7 @@ int vm_store_open(const char *path, bool create, struct vm_store **ret_store, st
 	 * `rm` could make space.
 	 */
 	vm_err_clear(err);
-	return open_at(path, flags, create, true, ret_store, err) ? -1 : 0;
+	return open_alone(path, flags, create, ret_store, err);
 }
 
 int vm_store_open_empty(struct vm_store **ret_store, struct vm_err *err)
