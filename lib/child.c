@@ -31,11 +31,24 @@ void vm_child_release(struct vm_child *child)
 	vm_instance_free(&child->row);
 }
 
+static void unlink_locks(struct vm_op *op, const char *id)
+{
+	char gate[VM_LOCK_NAME_SIZE];
+	struct vm_err ignored = {0}; /* what stays keeps its note */
+
+	if (vm_fs_unlink(op->root->locks_fd, vm_root_gate_name(id, gate), &ignored) == 0)
+		vm_fs_unlink(op->root->locks_fd, id, &ignored);
+}
+
 static void unlock_children(struct vm_op *op, struct vm_child *children, size_t count)
 {
 	for (size_t i = 0; i < count; i++) {
 		struct vm_err ignored = {0}; /* what stays noted is swept once we are gone */
 
+		/* Not had, but perhaps made: nobody else can want the lock of an id without a row.
+		 */
+		if (vm_id_valid(children[i].row.id) && children[i].lock.fd < 0)
+			unlink_locks(op, children[i].row.id);
 		if (vm_id_valid(children[i].row.id))
 			vm_held_unlink_locks(op, children[i].row.id, &children[i].lock, &ignored);
 	}
