@@ -153,17 +153,29 @@ static int check_directory(struct vm_op *op, int dir_fd, const char *suffix, con
 }
 
 /* Notes of lock files that a dead process was about to make, or to unlink. */
-static void check_notes(struct vm_op *op, struct vm_findings *findings)
+static int check_notes(struct vm_op *op, struct vm_findings *findings, struct vm_err *err)
 {
+	struct names names = {0};
 	char id[VM_ID_LEN + 1] = "";
-	struct vm_err err = {0};
+	int found, rc = 0;
 
-	while (vm_store_stray_lock(op->root->store, id, id, &err) > 0) {
-		if (findings->repair)
-			vm_sweep_lock_files(op);
-		leftover(findings, findings->repair ? 0 : 1, &err, REPAIR,
-		         "a dead process's note of lock files locks/%s", id);
+	while (rc == 0 && (found = vm_store_stray_lock(op->root->store, id, id, err)) != 0)
+		rc = found < 0 ? -1 : add_name(&names, id, err);
+	if (rc == 0 && names.count > 0 && findings->repair)
+		vm_sweep_lock_files(op);
+	for (size_t i = 0; rc == 0 && i < names.count; i++) {
+		static const struct vm_err held = {.message = "somebody holds that lock"};
+		bool left = vm_fs_exists(op->root->locks_fd, names.list[i]);
+
+		leftover(findings,
+		         !findings->repair ? 1
+		         : left            ? -1
+		                           : 0,
+		         &held, REPAIR, "a dead process's note of lock files locks/%s",
+		         names.list[i]);
 	}
+	free(names.list);
+	return rc;
 }
 
 static void tell_row(struct vm_op *op, const struct vm_instance *row, enum vm_ailment ailment,
@@ -247,8 +259,8 @@ static int check_listed(struct vm_op *op, const struct vm_instance *rows, size_t
 }
 
 /*
- * Many instances and not one directory: rather than that all were deleted, a filesystem is not
- * mounted. Settling each by itself would call them all failed.
+ * Instances and not one directory: rather than that all were deleted, a filesystem is not mounted.
+ * Settling each by itself would call them all failed.
  */
 static bool guests_are_missing(struct vm_op *op, const struct vm_instance *rows, size_t count)
 {
@@ -260,7 +272,7 @@ static bool guests_are_missing(struct vm_op *op, const struct vm_instance *rows,
 		expected += rows[i].state != VM_STATE_CREATING && rows[i].intent.verb[0] == '\0' &&
 		            rows[i].state != VM_STATE_FAILED;
 	}
-	return expected > 1;
+	return expected > 0;
 }
 
 static int check_rows(struct vm_op *op, struct vm_findings *findings, struct vm_err *err)
@@ -320,8 +332,7 @@ static int check_root_files(struct vm_op *op, struct vm_findings *findings, stru
 	            0 ||
 	    check_directory(op, root->run_fd, ".alive", "liveness file run/", findings, err) < 0)
 		return -1;
-	check_notes(op, findings);
-	return 0;
+	return check_notes(op, findings, err);
 }
 
 int vm_doctor_leftovers(struct vm_op *op, struct vm_findings *findings, struct vm_err *err)
