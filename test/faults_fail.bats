@@ -54,7 +54,8 @@ is_tolerated() {
 	# Who makes space goes on without more room for the store.
 	store.room*) [[ $3 = rm || $3 = stop || $3 = doctor ]] ;;
 	# A removal goes on where no name can be had in trash/, and has happened when its note stays.
-	fs.rename* | store.commit*) [[ $3 = rm || $3 = doctor ]] ;;
+	fs.rename*) [[ $3 = rm || $3 = doctor ]] ;;
+	store.commit*) [[ $3 = rm || $3 = doctor ]] || grep -q "warning: .*$2" <<<"$output" ;;
 	# Lock files that stay are swept by their note; to give back what one has cannot fail.
 	lock.gate* | lock.memory* | lock.unlink* | slot.release*) true ;;
 	*) grep -q "warning: .*$2" <<<"$output" ;;
