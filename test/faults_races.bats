@@ -114,6 +114,8 @@ no_vmm() {
 @test "an instance that is removed while a repair finds it without its directory leaves no lock files" {
 	local doctor
 	make_standby web
+	# One that has its directory: otherwise the filesystem with all of them could be missing.
+	vmctl create keeper --kernel "$guest" --memory 16M --disk size=1M
 	rm -r "$(dir_of web)"
 	# Its own lock file, the third after those of the store.
 	held_at 'lock.create#3:stop' vmctl-doctor --repair
