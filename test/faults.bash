@@ -34,7 +34,8 @@ walk() {
 }
 
 # is_racy POINT: threads of one verb meet it more or less often from run to run, so that its last time
-# may not come: slots and semaphores, and lock files of slots, which are made when all before are taken.
+# may not come. How many slots a thread tries depends on those that the others hold just then, and each
+# try opens a lock file (lock.create, whether or not the file exists).
 is_racy() {
 	[[ $1 =~ ^(${racy:--}) ]]
 }
