@@ -169,6 +169,15 @@ static int wait_for_lock(const struct vm_lock_request *request, int fd, bool is_
 	return result;
 }
 
+/*
+ * A try for a restore slot passes the points of the slots instead: how many files are tried depends
+ * on which of them others hold, so that here no two runs of a verb would pass the same points.
+ */
+static bool fault_at(const struct vm_lock_request *request, enum vm_fault_point point)
+{
+	return request->rank != VM_RANK_SLOT && vm_fault(point);
+}
+
 /* Opens and locks one file of the request: the gate or the lock itself. */
 static enum outcome lock_file(const struct vm_lock_request *request, const char *name, bool create,
                               enum vm_lock_mode mode, int64_t deadline_ms, int *ret_fd,
@@ -179,11 +188,12 @@ static enum outcome lock_file(const struct vm_lock_request *request, const char 
 	char path[VM_PATH_SHOWN];
 	int result;
 
-	if (!vm_fault(VM_FAULT_LOCK_CREATE))
+	if (!fault_at(request, VM_FAULT_LOCK_CREATE))
 		fd = open_lock_file(request->dir_fd, name, create);
 	if (fd < 0 && errno == ENOENT && !create)
 		return GONE;
-	if (fd < 0 || vm_fault(VM_FAULT_LOCK_CREATE_DONE) || vm_fault(VM_FAULT_LOCK_TAKE))
+	if (fd < 0 || fault_at(request, VM_FAULT_LOCK_CREATE_DONE) ||
+	    fault_at(request, VM_FAULT_LOCK_TAKE))
 		return vm_err_sys(err, "%s: opening lock file %s", request->what,
 		                  vm_fs_path(request->dir_fd, name, path, sizeof(path)));
 	result = wait_for_lock(request, fd, name == request->gate, operation, deadline_ms, err);
@@ -198,7 +208,7 @@ static enum outcome lock_file(const struct vm_lock_request *request, const char 
 	 */
 	if (!still_linked(fd, request->dir_fd, name))
 		return UNLINKED;
-	vm_fault(VM_FAULT_LOCK_TAKE_DONE);
+	fault_at(request, VM_FAULT_LOCK_TAKE_DONE);
 	*ret_fd = vm_take_fd(&fd);
 	return GOT;
 }

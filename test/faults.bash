@@ -34,11 +34,11 @@ walk() {
 }
 
 # is_racy POINT: threads of one verb meet it more or less often from run to run, so that its last time
-# may not come. How many slots a thread tries depends on those that the others hold just then, and each
-# try opens a lock file (lock.create, whether or not the file exists).
+# may not come: how many slots a thread tries depends on those that the others hold just then.
 is_racy() {
 	[[ $1 =~ ^(${racy:--}) ]]
 }
+threads_race='s[hl]' # slot.*, shm.*
 
 no_semaphore() {
 	# Made anew each time, so that its making is among what is killed.
@@ -252,7 +252,7 @@ scenario_fork() {
 }
 
 scenario_forks() {
-	local touch=standby forks=(-n 3 --name 'web-{}' --atomic) want=3 whole=frozen_is_whole racy='s[hl]|lock\.create'
+	local touch=standby forks=(-n 3 --name 'web-{}' --atomic) want=3 whole=frozen_is_whole racy=$threads_race
 	vmctl fork rest src --target-state standby
 	source_dir=$(dir_of src)
 	source_sums=$(sums_in "$source_dir")
@@ -260,7 +260,7 @@ scenario_forks() {
 }
 
 scenario_fork_running() {
-	local touch=resume racy='s[hl]|lock\.create' forks=(-n 2 --name 'web-{}' --atomic --from-running) want=2 whole=goes_on_running
+	local touch=resume racy=$threads_race forks=(-n 2 --name 'web-{}' --atomic --from-running) want=2 whole=goes_on_running
 	vmctl fork rest src
 	wait_for has_ticked src
 	source_pid=$(field src .pid)
