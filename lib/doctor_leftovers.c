@@ -224,12 +224,17 @@ static int check_row(struct vm_op *op, const struct vm_instance *row, struct vm_
 		finding = vm_findings_add(findings, VM_FINDING_ERROR, "instance",
 		                          "%s is in standby, but its saved state is not complete",
 		                          row->name);
-		vm_findings_hint(finding, "'vmctl stop --discard' leaves it stopped");
+		vm_findings_hint(finding, row->kind == VM_KIND_IMAGE
+		                                  ? "'vmctl snapshot rm' removes it"
+		                                  : "'vmctl stop --discard' leaves it stopped");
 		return 0;
 	case VM_AILMENT_LOST:
 		finding = vm_findings_add(findings, VM_FINDING_WARNING, "instance",
 		                          "%s has lost its directory", row->name);
-		vm_findings_hint(finding, "'vmctl rm --force' removes what is left of it");
+		vm_findings_hint(finding,
+		                 row->kind == VM_KIND_IMAGE
+		                         ? "'vmctl snapshot rm' removes what is left of it"
+		                         : "'vmctl rm --force' removes what is left of it");
 		return 0;
 	default:
 		tell_row(op, row, (enum vm_ailment)ailment, findings);
@@ -267,7 +272,7 @@ static bool guests_are_missing(struct vm_op *op, const struct vm_instance *rows,
 	size_t expected = 0;
 
 	for (size_t i = 0; i < count; i++) {
-		if (vm_fs_exists(op->root->guests_fd, rows[i].id))
+		if (vm_fs_exists(vm_root_kind_fd(op->root, rows[i].kind), rows[i].id))
 			return false;
 		expected += rows[i].state != VM_STATE_CREATING && rows[i].intent.verb[0] == '\0' &&
 		            rows[i].state != VM_STATE_FAILED;
@@ -325,6 +330,8 @@ static int check_root_files(struct vm_op *op, struct vm_findings *findings, stru
 	const struct vm_root *root = op->root;
 
 	if (check_directory(op, root->guests_fd, "", "directory guests/", findings, err) < 0 ||
+	    (root->images_fd >= 0 &&
+	     check_directory(op, root->images_fd, "", "directory images/", findings, err) < 0) ||
 	    check_directory(op, root->trash_fd, "", "directory trash/", findings, err) < 0 ||
 	    check_directory(op, root->locks_fd, "", "lock file locks/", findings, err) < 0 ||
 	    check_directory(op, root->locks_fd, ".gate", "gate locks/", findings, err) < 0 ||

@@ -103,7 +103,7 @@ static int fail_lost(struct vm_op *op, const struct vm_instance *found, struct v
 	if (rc < 0 && err->code == VM_ERR_NOT_FOUND) {
 		vm_err_clear(err); /* removed while we waited */
 		rc = 0;
-	} else if (rc == 0 && !vm_fs_exists(op->root->guests_fd, found->id)) {
+	} else if (rc == 0 && !vm_fs_exists(vm_root_kind_fd(op->root, found->kind), found->id)) {
 		rc = vm_vmm_reap(op->root, found->id, err);
 		if (rc == 0)
 			rc = vm_held_commit(&repair, &held, &outcome, err);
@@ -127,14 +127,16 @@ int vm_repair_row(struct vm_op *op, const struct vm_instance *row, enum vm_ailme
 /* To lost/, under the same name; never over something that is there already. */
 static int set_aside(struct vm_op *op, const char *id, struct vm_err *err)
 {
+	int from_fd =
+	        vm_fs_exists(op->root->images_fd, id) ? op->root->images_fd : op->root->guests_fd;
 	VM_AUTO_CLOSE int lost_fd = -1;
 
-	if (!vm_fs_exists(op->root->guests_fd, id))
+	if (!vm_fs_exists(from_fd, id))
 		return 0;
 	lost_fd = vm_fs_make_dir(op->root->fd, LOST_DIR, err);
 	if (lost_fd < 0)
 		return -1;
-	return vm_fs_rename(op->root->guests_fd, id, lost_fd, id, err);
+	return vm_fs_rename(from_fd, id, lost_fd, id, err);
 }
 
 static int clear_stray(struct vm_op *op, const struct vm_instance *stray, struct vm_lock *lock,

@@ -87,7 +87,7 @@ static enum vm_ailment examine_files(struct vm_op *op, const struct vm_instance 
 
 static int first_ailment(struct vm_op *op, const struct vm_instance *row, struct vm_err *err)
 {
-	bool has_directory = vm_fs_exists(op->root->guests_fd, row->id);
+	bool has_directory = vm_fs_exists(vm_root_kind_fd(op->root, row->kind), row->id);
 	int alive;
 
 	if (row->state == VM_STATE_CREATING)

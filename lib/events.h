@@ -43,7 +43,7 @@ struct vm_past_event {
 	int64_t seq;     /* grows in the order of the commits; never used twice */
 	int64_t time_us; /* CLOCK_REALTIME, of the end of the operation */
 	char verb[16];
-	char instance_id[VM_ID_LEN + 1], name[VM_NAME_MAX + 1];
+	char instance_id[VM_ID_LEN + 1], name[VM_FULL_NAME_MAX + 1];
 	char outcome[24]; /* vm_code_name() */
 	int64_t duration_us, lock_waited_us, slot_waited_us;
 	char relocation[16], disks[16], repaired[24]; /* "" for none */
@@ -57,7 +57,7 @@ struct vm_event_filter {
 	const char *verbs;                   /* "fork,rm", or NULL */
 	const char *outcome;                 /* or NULL */
 	char instance_id[VM_ID_LEN + 1];     /* about this instance, or ... */
-	char instance_name[VM_NAME_MAX + 1]; /* ... about one of this name, whichever it was */
+	char instance_name[VM_FULL_NAME_MAX + 1]; /* ... about one of this name, whichever it was */
 	int64_t last;                        /* only the last so many; -1: all */
 };
 

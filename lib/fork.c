@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * fork: new instances from a source, top to bottom. docs/architecture.md has the picture.
+ * fork: new instances from a source, or an image of it, top to bottom. docs/architecture.md has the
+ * picture.
  *
  * What a kill leaves after each step, and who repairs it:
  *
@@ -21,6 +22,11 @@
 bool vm_fork_with_memory(const struct vm_fork *fork)
 {
 	return fork->source.row.state != VM_STATE_STOPPED && fork->target != VM_STATE_STOPPED;
+}
+
+static enum vm_kind kind_of(const struct vm_fork *fork)
+{
+	return fork->request->image ? VM_KIND_IMAGE : VM_KIND_INSTANCE;
 }
 
 /* Step 1: what can be refused without looking at the source. */
@@ -48,18 +54,37 @@ static int check_request(const struct vm_fork_request *request, struct vm_err *e
 	return 0;
 }
 
-/* The name of fork number `index`: from the pattern, or the source's name and six random
- * characters. */
+/* INSTANCE/NAME. */
+static int make_image_name(const struct vm_fork *fork, char *ret_name, struct vm_err *err)
+{
+	const char *name = fork->request->name;
+
+	if (vm_name_check(name, err) < 0)
+		return -1;
+	snprintf(ret_name, VM_FULL_NAME_MAX + 1, "%.*s/%s", VM_NAME_MAX, fork->source.row.name,
+	         name);
+	return 0;
+}
+
+/*
+ * The name of fork number `index`: from the pattern, or the name of the source, of an image the
+ * part before the '/', and six random characters.
+ */
 static int make_name(const struct vm_fork *fork, size_t index, char *ret_name, struct vm_err *err)
 {
 	const char *pattern = fork->request->name;
 	const char *at = pattern ? strstr(pattern, "{}") : NULL;
 	char name[2 * VM_NAME_MAX + 32], id[VM_ID_LEN + 1];
+	int stem = (int)strcspn(fork->source.row.name, "/");
+
+	if (fork->request->image)
+		return make_image_name(fork, ret_name, err);
 
 	if (!pattern) {
 		if (vm_id_new(id, err) < 0)
 			return -1;
-		snprintf(name, sizeof(name), "%.*s-%.6s", VM_NAME_MAX - 7, fork->source.row.name,
+		snprintf(name, sizeof(name), "%.*s-%.6s",
+		         stem < VM_NAME_MAX - 7 ? stem : VM_NAME_MAX - 7, fork->source.row.name,
 		         id);
 	} else if (at) {
 		snprintf(name, sizeof(name), "%.*s%zu%s",
@@ -74,12 +99,19 @@ static int make_name(const struct vm_fork *fork, size_t index, char *ret_name, s
 	return 0;
 }
 
+/* An image has all that there is. */
+static enum vm_state image_state(enum vm_state source)
+{
+	return source == VM_STATE_STOPPED ? VM_STATE_STOPPED : VM_STATE_STANDBY;
+}
+
 /* Whether a source in this state can be forked as asked. Decided again under the lock. */
 static int check_source(const struct vm_fork_request *request, const struct vm_driver *driver,
                         const struct vm_instance *row, enum vm_state *ret_target,
                         struct vm_err *err)
 {
-	enum vm_state target = request->has_target              ? request->target
+	enum vm_state target = request->image                   ? image_state(row->state)
+	                       : request->has_target            ? request->target
 	                       : row->state == VM_STATE_STOPPED ? VM_STATE_STOPPED
 	                                                        : VM_STATE_RUNNING;
 
@@ -95,10 +127,10 @@ static int check_source(const struct vm_fork_request *request, const struct vm_d
 	}
 	if (row->state != VM_STATE_STOPPED && row->state != VM_STATE_STANDBY &&
 	    row->state != VM_STATE_RUNNING)
-		return vm_err_set(
-		        err, VM_ERR_INVALID_STATE,
-		        "%s is %s; fork works from: stopped, standby, running with --from-running",
-		        row->name, vm_state_name(row->state));
+		return vm_err_set(err, VM_ERR_INVALID_STATE,
+		                  "%s is %s; %s works from: stopped, standby, running%s", row->name,
+		                  vm_state_name(row->state), request->image ? "snapshot" : "fork",
+		                  request->image ? "" : " with --from-running");
 	if (row->state == VM_STATE_STOPPED && target == VM_STATE_STANDBY) {
 		vm_err_set(err, VM_ERR_INVALID_STATE,
 		           "%s is stopped: it has no memory that a standby fork could take",
@@ -173,7 +205,9 @@ static int hold_source(struct vm_fork *fork, struct vm_err *err)
  */
 static bool keeps_cid(const struct vm_fork *fork)
 {
-	return vm_fork_with_memory(fork) && !fork->source.driver->caps.cid_rewrite;
+	/* An image never runs, and is to be what the source was. */
+	return fork->request->image ||
+	       (vm_fork_with_memory(fork) && !fork->source.driver->caps.cid_rewrite);
 }
 
 static int check_cids(const struct vm_fork *fork, struct vm_err *err)
@@ -231,6 +265,7 @@ static int reserve(struct vm_fork *fork, struct vm_err *err)
 
 		if (make_name(fork, i, row->name, err) < 0)
 			return -1;
+		row->kind = kind_of(fork);
 		memcpy(row->hypervisor, source->hypervisor, sizeof(row->hypervisor));
 		memcpy(row->hypervisor_version, source->hypervisor_version,
 		       sizeof(row->hypervisor_version));
@@ -244,8 +279,13 @@ static int reserve(struct vm_fork *fork, struct vm_err *err)
 		if (!row->spec)
 			return -1;
 	}
-	return vm_child_reserve(fork->op, fork->children, fork->count, fork->source.spec.vsock,
-	                        err);
+	if (vm_child_reserve(fork->op, fork->children, fork->count, fork->source.spec.vsock, err) <
+	    0)
+		return -1;
+	return fork->request->image
+	               ? vm_store_put_image(fork->op->root->store, fork->children[0].row.id,
+	                                    fork->request->image, err)
+	               : 0;
 }
 
 static int prepare(struct vm_fork *fork, struct vm_err *err)
@@ -327,7 +367,10 @@ int vm_fork(struct vm_op *op, const struct vm_fork_request *request,
 {
 	struct vm_fork fork = {.op = op, .request = request, .source = VM_HELD_INIT};
 	struct vm_fork_result *results = vm_calloc(request->count, sizeof(*results), err);
-	int rc = results ? run_steps(&fork, err) : -1;
+	int rc;
+
+	op->on = request->image ? 0 : 1U << VM_KIND_INSTANCE | 1U << VM_KIND_IMAGE;
+	rc = results ? run_steps(&fork, err) : -1;
 
 	/* Each fork that was begun has an event of its own; before there are any, the source has.
 	 */

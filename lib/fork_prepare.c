@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The files of a fork. */
-#include <errno.h>
-#include <fcntl.h>
-#include <unistd.h>
-
+#include "files.h"
 #include "fork_impl.h"
 #include "fs.h"
 #include "interrupt.h"
@@ -11,46 +8,23 @@
 #include "memory.h"
 #include "util.h"
 
-static int copy_private(struct vm_fork *fork, struct vm_child *child, int from_fd, const char *file,
-                        struct vm_err *err)
-{
-	VM_AUTO_CLOSE int fd = openat(from_fd, file, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-	enum vm_copy how = VM_COPY_REFLINK;
-
-	if (fd < 0)
-		return vm_fs_fail(from_fd, file, "opening", err);
-	if (vm_fs_copy(fd, child->dir_fd, file, 0600, &how, err) < 0)
-		return -1;
-	vm_child_note_copy(child, how);
-	fork->copied |= how == VM_COPY_SPARSE;
-	return 0;
-}
-
-/* Read-only disks are never written by anybody, so the file itself is shared. */
 static int copy_disks(struct vm_fork *fork, struct vm_child *child, int from_fd, struct vm_err *err)
 {
-	const struct vm_spec *spec = &fork->source.spec;
+	enum vm_copy how = VM_COPY_REFLINK;
+	int private = vm_files_copy_disks(&fork->source.spec, from_fd, child->dir_fd, &how, err);
 
-	for (size_t i = 0; i < spec->disk_count; i++) {
-		char file[VM_DISK_FILE_SIZE];
-		int rc;
-
-		vm_disk_file(&spec->disks[i], file);
-		rc = spec->disks[i].read_only ? vm_fs_link(from_fd, child->dir_fd, file, err)
-		                              : copy_private(fork, child, from_fd, file, err);
-		if (rc < 0)
-			return vm_err_wrap(err, "%s", child->row.name);
-	}
+	if (private < 0)
+		return vm_err_wrap(err, "%s", child->row.name);
+	if (private > 0)
+		vm_child_note_copy(child, how);
+	fork->copied |= how == VM_COPY_SPARSE;
 	return 0;
 }
 
 static int link_kernel(struct vm_fork *fork, struct vm_child *child, int from_fd,
                        struct vm_err *err)
 {
-	if (vm_fs_link(from_fd, child->dir_fd, VM_FILE_KERNEL, err) < 0)
-		return -1;
-	return fork->source.spec.initrd ? vm_fs_link(from_fd, child->dir_fd, VM_FILE_INITRD, err)
-	                                : 0;
+	return vm_files_link_kernel(&fork->source.spec, from_fd, child->dir_fd, err);
 }
 
 static int move_state(struct vm_fork *fork, struct vm_child *child, int from_fd,
@@ -90,7 +64,7 @@ static int make_durable(struct vm_fork *fork, struct vm_child *child, struct vm_
 		return -1;
 	if (vm_fs_sync(child->dir_fd, NULL, err) < 0)
 		return -1;
-	return vm_fs_sync(fork->op->root->guests_fd, NULL, err);
+	return vm_fs_sync(vm_root_kind_fd(fork->op->root, child->row.kind), NULL, err);
 }
 
 int vm_fork_prepare_frozen(struct vm_fork *fork, struct vm_err *err)
@@ -120,13 +94,14 @@ int vm_fork_prepare_frozen(struct vm_fork *fork, struct vm_err *err)
 static int capture(struct vm_fork *fork, struct vm_machine *source, struct vm_err *err)
 {
 	struct vm_child *first = &fork->children[0];
-	char memory[VM_ID_LEN + 32], state[VM_ID_LEN + 32];
+	const char *dirs = first->row.kind == VM_KIND_IMAGE ? "../../" VM_IMAGES_DIR : "..";
+	char memory[VM_ID_LEN + 48], state[VM_ID_LEN + 48];
 	int64_t began;
 	int rc;
 
 	/* The VMM writes them; its cwd is the source's directory, beside the child's. */
-	snprintf(memory, sizeof(memory), "../%s/" VM_FILE_MEMORY, first->row.id);
-	snprintf(state, sizeof(state), "../%s/" VM_FILE_SOURCE_STATE, first->row.id);
+	snprintf(memory, sizeof(memory), "%s/%s/" VM_FILE_MEMORY, dirs, first->row.id);
+	snprintf(state, sizeof(state), "%s/%s/" VM_FILE_SOURCE_STATE, dirs, first->row.id);
 	if (vm_fork_with_memory(fork) && vm_driver_save(source, memory, state, err) < 0)
 		return -1;
 	began = vm_monotonic_us();

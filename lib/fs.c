@@ -182,6 +182,15 @@ int vm_fs_rename(int from_fd, const char *from, int to_fd, const char *to, struc
 	                  vm_fs_path(to_fd, to, path, sizeof(path)));
 }
 
+int vm_fs_exchange(int a_fd, const char *a, int b_fd, const char *b, struct vm_err *err)
+{
+	char path[VM_PATH_SHOWN];
+
+	if (!vm_fault(VM_FAULT_FS_RENAME) && renameat2(a_fd, a, b_fd, b, RENAME_EXCHANGE) == 0)
+		return vm_fault(VM_FAULT_FS_RENAME_DONE) ? -1 : 0;
+	return vm_err_sys(err, "exchanging %s and %s", b, vm_fs_path(a_fd, a, path, sizeof(path)));
+}
+
 int vm_fs_link(int from_fd, int to_fd, const char *name, struct vm_err *err)
 {
 	if (vm_fault(VM_FAULT_FS_LINK) || linkat(from_fd, name, to_fd, name, 0) < 0 ||

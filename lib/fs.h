@@ -53,6 +53,8 @@ int vm_fs_create(int dir_fd, const char *name, mode_t mode, struct vm_err *err);
 int vm_fs_link(int from_fd, int to_fd, const char *name, struct vm_err *err);
 /* rename(2): replaces `to`. A missing `from` is an error (errno is ENOENT). */
 int vm_fs_rename(int from_fd, const char *from, int to_fd, const char *to, struct vm_err *err);
+/* renameat2(RENAME_EXCHANGE): each of two names gets what the other had, in one step. */
+int vm_fs_exchange(int a_fd, const char *a, int b_fd, const char *b, struct vm_err *err);
 /* Unlinks a file; a missing one is no error. */
 int vm_fs_unlink(int dir_fd, const char *name, struct vm_err *err);
 /* Removes a file or a directory with all it holds; a missing one is no error. */

@@ -26,7 +26,7 @@ void vm_held_release(struct vm_held *held)
 int vm_held_lock(struct vm_op *op, const struct vm_instance *row, const struct vm_lock_how *how,
                  struct vm_lock *ret_lock, struct vm_err *err)
 {
-	char gate[VM_LOCK_NAME_SIZE], what[VM_NAME_MAX + 16];
+	char gate[VM_LOCK_NAME_SIZE], what[VM_FULL_NAME_MAX + 16];
 	const struct vm_lock_request request = {
 	        .dir_fd = op->root->locks_fd,
 	        .name = row->id,
@@ -103,12 +103,16 @@ int vm_held_open(const struct vm_op *op, struct vm_held *held, struct vm_err *er
 	if (vm_driver_find(held->row.hypervisor, &held->driver, err) < 0 ||
 	    load_spec(held, err) < 0)
 		return -1;
-	held->dir_fd = vm_fs_open_dir(op->root->guests_fd, held->row.id, err);
+	held->dir_fd = vm_fs_open_dir(vm_root_kind_fd(op->root, held->row.kind), held->row.id, err);
 	if (held->dir_fd >= 0)
 		return 0;
 	err->code = VM_ERR_CORRUPT;
-	vm_err_wrap(err, "%s: the instance's directory is not usable", held->row.name);
-	return vm_err_hint(err, "remove the instance with 'vmctl rm --force %s'", held->row.name);
+	vm_err_wrap(err, "%s: its directory is not usable", held->row.name);
+	return vm_err_hint(err,
+	                   held->row.kind == VM_KIND_IMAGE
+	                           ? "remove the snapshot with 'vmctl snapshot rm %s'"
+	                           : "remove the instance with 'vmctl rm --force %s'",
+	                   held->row.name);
 }
 
 /*
@@ -201,6 +205,22 @@ int vm_held_settle(struct vm_op *op, const struct vm_instance *found, const stru
 	                                   : settle(op, held, err);
 }
 
+/* A row never changes its kind, so this needs no lock. */
+static int check_kind(const struct vm_op *op, const struct vm_instance *row, struct vm_err *err)
+{
+	if (op->on & 1U << row->kind || (op->on == 0 && row->kind == VM_KIND_INSTANCE))
+		return 0;
+	if (row->kind == VM_KIND_IMAGE) {
+		vm_err_set(err, VM_ERR_INVALID_STATE, "%s is a snapshot; %s works on instances",
+		           row->name, op->verb);
+		return vm_err_hint(err, "'vmctl snapshot fork %s' makes an instance of it",
+		                   row->name);
+	}
+	vm_err_set(err, VM_ERR_INVALID_STATE, "%s is an instance, not a snapshot", row->name);
+	return vm_err_hint(err, "'vmctl snapshot ls %s' lists those that were made of it",
+	                   row->name);
+}
+
 int vm_held_take(struct vm_op *op, const char *selector, enum vm_lock_mode mode,
                  struct vm_held *ret_held, struct vm_err *err)
 {
@@ -217,7 +237,9 @@ int vm_held_take(struct vm_op *op, const char *selector, enum vm_lock_mode mode,
 		if (vm_store_find(op->root->store, selector, &found, err) < 0)
 			return -1;
 		vm_op_about(op, found.id, found.name);
-		rc = vm_held_settle(op, &found, &how, &held, err);
+		rc = check_kind(op, &found, err);
+		if (rc == 0)
+			rc = vm_held_settle(op, &found, &how, &held, err);
 		vm_instance_free(&found);
 		if (rc == 0) {
 			*ret_held = held;

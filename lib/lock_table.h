@@ -8,7 +8,7 @@
 
 struct vm_lock_claim {
 	/* Whose lock it is; both "": the store's. */
-	char instance_id[VM_ID_LEN + 1], instance_name[VM_NAME_MAX + 1];
+	char instance_id[VM_ID_LEN + 1], instance_name[VM_FULL_NAME_MAX + 1];
 	bool waits; /* for those who hold the same lock */
 	/* Of one who waits: behind another who waits to have it alone; the mode is the gate's. */
 	bool at_gate;

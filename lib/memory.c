@@ -7,7 +7,7 @@ enum { TRIES = 3 };
 static int take(struct vm_op *op, const struct vm_held *held, enum vm_lock_mode mode,
                 int64_t deadline_ms, struct vm_lock *ret_lock, struct vm_err *err)
 {
-	char name[VM_LOCK_NAME_SIZE], what[VM_NAME_MAX + 32];
+	char name[VM_LOCK_NAME_SIZE], what[VM_FULL_NAME_MAX + 32];
 	const struct vm_lock_request request = {
 	        .dir_fd = op->root->locks_fd,
 	        .name = vm_root_memory_lock_name(held->row.id, name),

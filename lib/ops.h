@@ -28,7 +28,7 @@ struct vm_op {
 	int64_t began_us; /* vm_monotonic_us() */
 	int64_t lock_waited_us, slot_waited_us; /* spent waiting so far */
 	/* Which instance it is about, as soon as that is known: for the event of a failure. */
-	char instance_id[VM_ID_LEN + 1], instance_name[VM_NAME_MAX + 1];
+	char instance_id[VM_ID_LEN + 1], instance_name[VM_FULL_NAME_MAX + 1];
 	/* Says what is going on, e.g. "waiting for instance 'web'"; may be NULL. One line, no
 	 * newline. */
 	void (*progress)(void *ctx, const char *text);
@@ -38,6 +38,7 @@ struct vm_op {
 	/* Set by the verbs that end a VMM: one that does not answer is killed, by force at once. */
 	bool ends_vmm, force;
 	bool tolerate_damage; /* set by vm_rm(force): a missing directory is no reason to refuse */
+	unsigned on; /* kinds it works on, a bit mask of 1 << enum vm_kind; 0: instances */
 };
 /* Begins the operation, or the next one of the same run: its clocks start anew. */
 void vm_op_begin(struct vm_op *op);
@@ -79,12 +80,17 @@ struct vm_fork_request {
 	                         stopped */
 	bool from_running;    /* a running source may be paused for an instant */
 	bool atomic;          /* all forks or none */
+	/*
+	 * Not NULL: the one fork is an image of the source, with all that the source has saved or
+	 * is running, and its name is SOURCE/NAME. For vm_snapshot_create().
+	 */
+	const struct vm_image_info *image;
 };
 
 /* What became of each fork, in order. */
 struct vm_fork_result {
 	struct vm_instance instance; /* valid when err.code is VM_OK */
-	char name[VM_NAME_MAX + 1];
+	char name[VM_FULL_NAME_MAX + 1];
 	struct vm_err err;
 };
 
@@ -96,6 +102,28 @@ struct vm_fork_result {
 int vm_fork(struct vm_op *op, const struct vm_fork_request *request,
             struct vm_fork_result **ret_results, size_t *ret_count, struct vm_err *err);
 void vm_fork_results_free(struct vm_fork_result *results, size_t count);
+
+/* --- snapshots (docs/snapshots.md) --------------------------------------------------------------
+ */
+
+/*
+ * Makes an image of an instance that is running (paused for an instant), in standby or stopped. It
+ * shares extents and memory with nobody who could change them, and outlives the instance. `name` is
+ * the part behind the '/', NULL for one made of the time. Errors: as vm_fork().
+ */
+int vm_snapshot_create(struct vm_op *op, const char *instance, const char *name,
+                       const struct vm_image_info *info, struct vm_instance *ret,
+                       struct vm_err *err);
+/* Forks of an image are vm_fork()'s, with the image as the source. */
+int vm_snapshot_rm(struct vm_op *op, const char *selector, struct vm_instance *ret,
+                   struct vm_err *err);
+/*
+ * Puts an instance that has no VMM back to one of its own images: disks, and memory if the image
+ * has any. All that it had since is lost, in one step, once the new files are complete. Errors:
+ * invalid_state (it runs, or the image is of another instance), those of the manifest check.
+ */
+int vm_snapshot_restore(struct vm_op *op, const char *instance, const char *image,
+                        struct vm_instance *ret, struct vm_err *err);
 
 /* --- reading verbs: they take no locks ---------------------------------------------------------
  */

@@ -13,4 +13,7 @@
 int vm_remove(struct vm_op *op, const char *id, struct vm_lock *lock, const struct vm_event *event,
               struct vm_err *err);
 
+/* The end of an instance or image that is held exclusively: its intent, then all of the above. */
+int vm_remove_held(struct vm_op *op, struct vm_held *held, struct vm_err *err);
+
 #endif

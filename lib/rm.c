@@ -1,14 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* rm: an instance and all its files go. Forks of it live on: they share extents, not files. */
 #include "held.h"
-#include "interrupt.h"
 #include "remove.h"
 
 static int rm_steps(struct vm_op *op, struct vm_held *held, const void *arg, struct vm_err *err)
 {
 	const bool *force = arg;
-	struct vm_event event = vm_op_event(op, &held->row, VM_OK);
-	int rc;
 
 	if (!*force && held->row.state != VM_STATE_STOPPED && held->row.state != VM_STATE_FAILED) {
 		vm_held_wrong_state(op, held, "stopped, failed", err);
@@ -16,13 +13,7 @@ static int rm_steps(struct vm_op *op, struct vm_held *held, const void *arg, str
 		                   held->row.state == VM_STATE_STANDBY ? "lose its saved memory"
 		                                                       : "kill it at once");
 	}
-	if (vm_held_intend(op, held, vm_state_name(held->row.state), VM_RUN_NONE, err) < 0)
-		return -1;
-	/* From here on a removal is only ever finished, by us or by the next comer. */
-	vm_interrupt_suspend();
-	rc = vm_remove(op, held->row.id, &held->lock, &event, err);
-	vm_interrupt_resume();
-	return rc;
+	return vm_remove_held(op, held, err);
 }
 
 int vm_rm(struct vm_op *op, const char *selector, bool force, struct vm_instance *ret,

@@ -35,6 +35,11 @@ char *vm_root_memory_lock_name(const char *id, char *buf)
 	return buf;
 }
 
+int vm_root_kind_fd(const struct vm_root *root, enum vm_kind kind)
+{
+	return kind == VM_KIND_IMAGE ? root->images_fd : root->guests_fd;
+}
+
 static char *absolute(const char *path, struct vm_err *err)
 {
 	VM_AUTO_FREE char *cwd = NULL;
@@ -96,7 +101,7 @@ static int open_subdirs(struct vm_root *root, bool create, struct vm_err *err)
 	const struct {
 		const char *name;
 		int *fd;
-	} dirs[] = {{"guests", &root->guests_fd},
+	} dirs[] = {{VM_GUESTS_DIR, &root->guests_fd},
 	            {"locks", &root->locks_fd},
 	            {"run", &root->run_fd},
 	            {"trash", &root->trash_fd}};
@@ -108,6 +113,18 @@ static int open_subdirs(struct vm_root *root, bool create, struct vm_err *err)
 			return vm_err_wrap(err, "data root %s", root->path);
 	}
 	return 0;
+}
+
+/* A data root of an older vmctl has none; who only reads does without. */
+static int open_images(struct vm_root *root, enum vm_root_mode mode, struct vm_err *err)
+{
+	bool there = vm_fs_exists(root->fd, VM_IMAGES_DIR);
+
+	if (!there && mode == VM_ROOT_READ)
+		return 0;
+	root->images_fd = there ? vm_fs_open_dir(root->fd, VM_IMAGES_DIR, err)
+	                        : vm_fs_make_dir(root->fd, VM_IMAGES_DIR, err);
+	return root->images_fd < 0 ? vm_err_wrap(err, "data root %s", root->path) : 0;
 }
 
 static int open_dirs(struct vm_root *root, enum vm_root_mode mode, struct vm_err *err)
@@ -123,7 +140,11 @@ static int open_dirs(struct vm_root *root, enum vm_root_mode mode, struct vm_err
 	/* No directory, an empty one, or one whose maker was killed: nothing is in it yet. */
 	root->missing =
 	        root->fd < 0 || (mode != VM_ROOT_CREATE && !vm_fs_exists(root->fd, STORE_FILE));
-	return root->missing ? 0 : open_subdirs(root, mode == VM_ROOT_CREATE, err);
+	if (root->missing)
+		return 0;
+	if (open_subdirs(root, mode == VM_ROOT_CREATE, err) < 0)
+		return -1;
+	return open_images(root, mode, err);
 }
 
 static int take_store_lock(struct vm_root *root, enum vm_lock_mode lock_mode, int64_t wait_ms,
@@ -249,6 +270,7 @@ void vm_root_close(struct vm_root *root)
 	root->store = NULL;
 	vm_lock_release(&root->store_lock);
 	vm_cleanup_close(&root->guests_fd);
+	vm_cleanup_close(&root->images_fd);
 	vm_cleanup_close(&root->locks_fd);
 	vm_cleanup_close(&root->run_fd);
 	vm_cleanup_close(&root->trash_fd);

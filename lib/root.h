@@ -22,7 +22,8 @@ enum vm_root_mode {
 
 struct vm_root {
 	char *path;                                    /* absolute */
-	int fd, guests_fd, locks_fd, run_fd, trash_fd; /* -1 for a missing root that is only read */
+	/* -1 for a missing root that is only read; images_fd also for one of an older vmctl */
+	int fd, guests_fd, images_fd, locks_fd, run_fd, trash_fd;
 	struct vm_config config;
 	struct vm_store *store;
 	struct vm_lock store_lock;
@@ -30,7 +31,7 @@ struct vm_root {
 };
 #define VM_ROOT_INIT                                                                               \
 	{                                                                                          \
-		.fd = -1, .guests_fd = -1, .locks_fd = -1, .run_fd = -1, .trash_fd = -1,           \
+		.fd = -1, .guests_fd = -1, .images_fd = -1, .locks_fd = -1, .run_fd = -1, .trash_fd = -1,           \
 		.store_lock = VM_LOCK_INIT                                                         \
 	}
 
@@ -49,6 +50,11 @@ char *vm_root_path(const char *option, struct vm_err *err);
 int vm_root_open(const char *option, enum vm_root_mode mode, const int64_t *wait_ms,
                  struct vm_root *ret_root, int64_t *ret_wait_ms, struct vm_err *err);
 void vm_root_close(struct vm_root *root);
+
+/* Where the directories of a kind are: guests/ or images/, by the same length of name. */
+int vm_root_kind_fd(const struct vm_root *root, enum vm_kind kind);
+#define VM_GUESTS_DIR "guests"
+#define VM_IMAGES_DIR "images"
 
 /*
  * The store's lock below locks/. The gate gives an exclusive taker (migration, repair) its turn in

@@ -9,6 +9,7 @@
 #include "interrupt.h"
 #include "manifest.h"
 #include "remove.h"
+#include "revert.h"
 
 enum { ENDING_WAIT_MS = 2000 };
 
@@ -233,6 +234,19 @@ static int settle_discard(struct vm_op *op, struct vm_held *held, struct vm_err 
 	return settled(op, held, VM_STATE_STOPPED, 0, NULL, err);
 }
 
+/* revert: before its point of no return the files go that were staged, after it, it is finished. */
+static int settle_revert(struct vm_op *op, struct vm_held *held, struct vm_err *err)
+{
+	struct vm_event event = vm_op_event(op, &held->row, VM_OK);
+
+	event.repaired = held->row.intent.verb;
+	if (vm_revert_is_done(held))
+		return vm_revert_finish(op, held, &event, err);
+	if (vm_revert_drop_staged(op->root, held->row.id, err) < 0)
+		return -1;
+	return keep(op, held, err);
+}
+
 static int settle_intent(struct vm_op *op, struct vm_held *held, int alive, struct vm_err *err)
 {
 	const char *verb = held->row.intent.verb;
@@ -243,18 +257,22 @@ static int settle_intent(struct vm_op *op, struct vm_held *held, int alive, stru
 		return settle_restore(op, held, alive, err);
 	if (strcmp(verb, "stop") == 0 && held->row.state == VM_STATE_STANDBY)
 		return settle_discard(op, held, err);
+	if (strcmp(verb, "revert") == 0)
+		return settle_revert(op, held, err);
 	if (!has_vmm(held->row.state)) /* start, and whatever else had not committed yet */
 		return undo_spawn(op, held, err);
 	if (!alive)
 		return bury(op, held, err);
 	/*
-	 * fork pauses its source only for an instant. stop pauses nothing: a guest that should run
-	 * was left paused by the verb that a stop by force has found. pause, resume: as it is now.
+	 * fork and snapshot pause their source only for an instant. stop pauses nothing: a guest
+	 * that should run was left paused by the verb that a stop by force has found. pause,
+	 * resume: as it is now.
 	 */
-	return follow_guest(op, held,
-	                    strcmp(verb, "fork") == 0 || (strcmp(verb, "stop") == 0 &&
-	                                                  held->row.state == VM_STATE_RUNNING),
-	                    err);
+	return follow_guest(
+	        op, held,
+	        strcmp(verb, "fork") == 0 || strcmp(verb, "snapshot") == 0 ||
+	                (strcmp(verb, "stop") == 0 && held->row.state == VM_STATE_RUNNING),
+	        err);
 }
 
 static int finish_removal(struct vm_op *op, struct vm_held *held, struct vm_err *err)

@@ -94,6 +94,8 @@ static int count_instances(struct vm_op *op, struct vm_stats *stats, struct vm_e
 	for (size_t i = 0; rc == 0 && i < count; i++) {
 		enum vm_state committed = rows[i].state;
 
+		if (rows[i].kind != VM_KIND_INSTANCE)
+			continue;
 		rc = vm_observe(op->root, &rows[i], err);
 		stats->instances[rows[i].state]++;
 		stats->found_dead +=

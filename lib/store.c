@@ -11,7 +11,7 @@
 #include "store_sql.h"
 
 enum {
-	SCHEMA_VERSION = 3,
+	SCHEMA_VERSION = 4,
 	ALONE_TRY_MS = 50,
 	BUSY_TIMEOUT_MS = 20000, /* transactions here last about a millisecond */
 };
@@ -110,6 +110,13 @@ static const char *const migrations[SCHEMA_VERSION] = {
         "INSERT INTO lock_file_3 SELECT id, pid, start FROM lock_file;"
         "DROP TABLE lock_file;"
         "ALTER TABLE lock_file_3 RENAME TO lock_file;",
+        /* Images are rows like instances: names, locks and repair are the same. */
+        "ALTER TABLE instance ADD COLUMN kind TEXT NOT NULL DEFAULT 'instance'"
+        "  CHECK (kind IN ('instance','image'));"
+        "CREATE TABLE image ("
+        "  instance_id TEXT PRIMARY KEY REFERENCES instance (id) ON DELETE CASCADE,"
+        "  comment TEXT, labels TEXT, expires_us INTEGER NOT NULL DEFAULT 0"
+        ") WITHOUT ROWID;",
 };
 
 static int query_int(struct vm_store *store, const char *sql, int64_t *ret, struct vm_err *err)

@@ -36,6 +36,13 @@ const char *vm_state_name(enum vm_state state);
 /* Returns 0, or -1 (usage) listing the states there are. */
 int vm_state_parse(const char *text, enum vm_state *ret_state, struct vm_err *err);
 
+/* What a row is of. Both have a directory, a lock and a state; an image never runs. */
+enum vm_kind {
+	VM_KIND_INSTANCE,
+	VM_KIND_IMAGE, /* a snapshot kept on its own; its name is INSTANCE/NAME, its state stopped
+	                  (only disks) or standby (with memory) */
+};
+
 struct vm_intent {
 	char verb[16];   /* "" when there is none */
 	pid_t pid;       /* of the process that wrote it */
@@ -44,14 +51,15 @@ struct vm_intent {
 
 struct vm_instance {
 	char id[VM_ID_LEN + 1];
-	char name[VM_NAME_MAX + 1];
+	enum vm_kind kind;
+	char name[VM_FULL_NAME_MAX + 1];
 	enum vm_state state;
 	int64_t generation; /* +1 at every committed state change */
 	char hypervisor[24];
 	char hypervisor_version[24]; /* of the last VMM that ran it; may be "" */
 	uint64_t guest_cid;          /* 0: it has no vsock */
 	char parent_id[VM_ID_LEN + 1];
-	char parent_name[VM_NAME_MAX + 1]; /* the source's name when it was forked */
+	char parent_name[VM_FULL_NAME_MAX + 1]; /* the source's name when it was forked */
 	unsigned vcpus;
 	uint64_t memory_bytes;
 	bool occupies; /* runs or is about to: counts against the limits, has its guest CID alone */
@@ -63,8 +71,19 @@ struct vm_instance {
 	char *spec; /* JSON text, owned */
 };
 
+/* "instance", "image": as stored. */
+const char *vm_kind_name(enum vm_kind kind);
+
 void vm_instance_free(struct vm_instance *instance);
 void vm_instances_free(struct vm_instance *instances, size_t count);
+
+/* What is said of an image, beside its row. */
+struct vm_image_info {
+	char *comment;      /* or NULL; owned */
+	char *labels;       /* a JSON object of strings, or NULL; owned */
+	int64_t expires_us; /* CLOCK_REALTIME; 0: never */
+};
+void vm_image_info_free(struct vm_image_info *info);
 
 /* What an operation leaves behind; docs/observability.md says what each field means. */
 struct vm_event {
@@ -108,7 +127,8 @@ void vm_store_makes_space(struct vm_store *store);
 const char *vm_store_root_id(const struct vm_store *store);
 
 /*
- * Finds by id, then name, then unique id prefix; `creating` rows are not seen.
+ * Finds by id, then name, then unique id prefix, instances and images; `creating` rows are not
+ * seen.
  * Errors: not_found (with a suggestion), ambiguous (lists candidates).
  */
 int vm_store_find(struct vm_store *store, const char *selector, struct vm_instance *ret,
@@ -120,14 +140,22 @@ int vm_store_get(struct vm_store *store, const char *id, struct vm_instance *ret
 int vm_store_get_named(struct vm_store *store, const char *name, struct vm_instance *ret,
                        struct vm_err *err);
 enum vm_list {
-	VM_LIST_VISIBLE, /* all but `creating` ones */
-	VM_LIST_ALL,
+	VM_LIST_VISIBLE,   /* instances, all but `creating` ones */
+	VM_LIST_IMAGES,    /* images, all but `creating` ones */
+	VM_LIST_ALL,       /* both, as below */
 	VM_LIST_CREATING,  /* reserved by makers, alive or dead */
 	VM_LIST_OCCUPYING, /* those that count against the limits */
 };
 /* Instances in order of name. Free with vm_instances_free(). */
 int vm_store_list(struct vm_store *store, enum vm_list which, struct vm_instance **ret,
                   size_t *ret_count, struct vm_err *err);
+
+/* Puts down what is said of an image; of one that has its row already. */
+int vm_store_put_image(struct vm_store *store, const char *id, const struct vm_image_info *info,
+                       struct vm_err *err);
+/* Nothing was said where nothing is there: that is no error. Free with vm_image_info_free(). */
+int vm_store_get_image(struct vm_store *store, const char *id, struct vm_image_info *ret,
+                       struct vm_err *err);
 
 /*
  * Lock files that no row leads to yet, or any more, are noted by each process that is about to make

@@ -16,6 +16,11 @@ const char *vm_state_name(enum vm_state state)
 	return (unsigned)state < VM_STATE_COUNT ? state_names[state] : "unknown";
 }
 
+const char *vm_kind_name(enum vm_kind kind)
+{
+	return kind == VM_KIND_IMAGE ? "image" : "instance";
+}
+
 static int state_of(const char *text)
 {
 	for (int i = 0; i < VM_STATE_COUNT; i++) {
@@ -59,7 +64,8 @@ void vm_instances_free(struct vm_instance *instances, size_t count)
 #define SELECT_INSTANCE                                                                            \
 	"SELECT i.id, i.name, i.state, i.generation, i.hypervisor, i.hypervisor_version,"          \
 	" i.guest_cid, i.parent_id, i.parent_name, i.vcpus, i.memory_bytes, i.occupies, i.pid,"    \
-	" i.created_us, i.changed_us, i.relocation, i.failure, n.verb, n.detail, i.spec, n.pid"    \
+	" i.created_us, i.changed_us, i.relocation, i.failure, n.verb, n.detail, i.spec, n.pid, "  \
+	"i.kind"                                                                                   \
 	" FROM instance i LEFT JOIN intent n ON n.instance_id = i.id "
 
 static void text_column(sqlite3_stmt *stmt, int column, char *buf, size_t size)
@@ -95,6 +101,9 @@ static int read_row(sqlite3_stmt *stmt, struct vm_instance *ret, struct vm_err *
 	text_column(stmt, 17, row.intent.verb, sizeof(row.intent.verb));
 	text_column(stmt, 18, row.intent.detail, sizeof(row.intent.detail));
 	row.intent.pid = (pid_t)sqlite3_column_int(stmt, 20);
+	row.kind = strcmp((const char *)sqlite3_column_text(stmt, 21), "image") == 0
+	                   ? VM_KIND_IMAGE
+	                   : VM_KIND_INSTANCE;
 	parsed = state_of(state);
 	if (parsed < 0 || !vm_id_valid(row.id))
 		return vm_err_set(err, VM_ERR_CORRUPT,
@@ -231,7 +240,8 @@ static void suggest_name(struct vm_store *store, const char *selector, char *buf
 int vm_store_find(struct vm_store *store, const char *selector, struct vm_instance *ret,
                   struct vm_err *err)
 {
-	char near[VM_NAME_MAX + 1];
+	char near[VM_FULL_NAME_MAX + 1];
+	bool is_image;
 	int rc = 0;
 
 	if (vm_id_valid(selector))
@@ -244,18 +254,24 @@ int vm_store_find(struct vm_store *store, const char *selector, struct vm_instan
 		rc = find_prefix(store, selector, ret, err);
 	if (rc != 0)
 		return rc > 0 ? 0 : -1;
-	vm_err_set(err, VM_ERR_NOT_FOUND, "no instance '%s'", selector);
+	is_image = strchr(selector, '/') != NULL; /* no instance has such a name */
+	vm_err_set(err, VM_ERR_NOT_FOUND, "no %s '%s'", is_image ? "snapshot" : "instance",
+	           selector);
 	suggest_name(store, selector, near, sizeof(near));
 	if (near[0])
 		return vm_err_hint(err, "did you mean '%s'?", near);
-	return vm_err_hint(err, "'vmctl ls' lists the instances there are");
+	return is_image ? vm_err_hint(err, "'vmctl snapshot ls' lists the snapshots there are")
+	                : vm_err_hint(err, "'vmctl ls' lists the instances there are");
 }
 
 int vm_store_list(struct vm_store *store, enum vm_list which, struct vm_instance **ret,
                   size_t *ret_count, struct vm_err *err)
 {
 	static const char *const queries[] = {
-	        [VM_LIST_VISIBLE] = SELECT_INSTANCE "WHERE i.state <> 'creating' ORDER BY i.name",
+	        [VM_LIST_VISIBLE] = SELECT_INSTANCE
+	        "WHERE i.state <> 'creating' AND i.kind = 'instance' ORDER BY i.name",
+	        [VM_LIST_IMAGES] = SELECT_INSTANCE
+	        "WHERE i.state <> 'creating' AND i.kind = 'image' ORDER BY i.name",
 	        [VM_LIST_ALL] = SELECT_INSTANCE "ORDER BY i.name",
 	        [VM_LIST_CREATING] = SELECT_INSTANCE "WHERE i.state = 'creating' ORDER BY i.name",
 	        [VM_LIST_OCCUPYING] = SELECT_INSTANCE "WHERE i.occupies = 1 ORDER BY i.name",

@@ -130,13 +130,13 @@ static int insert_row(struct vm_store *store, const struct vm_instance *row, str
 	        "INSERT INTO instance (id, name, state, hypervisor, hypervisor_version, parent_id,"
 	        " parent_name, vcpus, memory_bytes, occupies, created_us, changed_us, relocation, "
 	        "spec,"
-	        " guest_cid) VALUES (?, ?, 'creating', ?, ?, nullif(?, ''), nullif(?, ''), ?, ?, "
-	        "?, ?,"
-	        " ?, ?, ?, nullif(?, 0))",
-	        "ttttttiiiiitti", row->id, row->name, row->hypervisor, row->hypervisor_version,
+	        " guest_cid, kind) VALUES (?, ?, 'creating', ?, ?, nullif(?, ''), nullif(?, ''), "
+	        "?, ?, ?, ?,"
+	        " ?, ?, ?, nullif(?, 0), ?)",
+	        "ttttttiiiiittit", row->id, row->name, row->hypervisor, row->hypervisor_version,
 	        row->parent_id, row->parent_name, (int64_t)row->vcpus, (int64_t)row->memory_bytes,
 	        (int64_t)row->occupies, row->created_us, row->created_us, row->relocation,
-	        row->spec, (int64_t)row->guest_cid);
+	        row->spec, (int64_t)row->guest_cid, vm_kind_name(row->kind));
 
 	return stmt ? vm_sql_step(store, stmt, err) : -1;
 }
@@ -168,10 +168,12 @@ static int reserve_one(struct vm_store *store, struct vm_instance *row, bool nee
 	if (taken < 0)
 		return -1;
 	if (taken > 0) {
-		vm_err_set(err, VM_ERR_ALREADY_EXISTS, "an instance '%s' exists already",
-		           row->name);
-		return vm_err_hint(err, "choose another name, or remove it with 'vmctl rm %s'",
-		                   row->name);
+		bool image = row->kind == VM_KIND_IMAGE;
+
+		vm_err_set(err, VM_ERR_ALREADY_EXISTS, "%s '%s' exists already",
+		           image ? "a snapshot" : "an instance", row->name);
+		return vm_err_hint(err, "choose another name, or remove it with 'vmctl %srm %s'",
+		                   image ? "snapshot " : "", row->name);
 	}
 	if (row->guest_cid != 0 && row->occupies && check_cid(store, row, conflict, err) < 0)
 		return -1;

@@ -18,6 +18,7 @@
 enum {
 	VM_ID_LEN = 24,   /* [a-z0-9], from getrandom() */
 	VM_NAME_MAX = 63, /* as a DNS label */
+	VM_FULL_NAME_MAX = 2 * VM_NAME_MAX + 1, /* of a snapshot: INSTANCE/NAME */
 };
 
 /* Cleanup handlers; they accept NULL and -1, and keep errno. */

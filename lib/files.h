@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The files that one instance or image has from another: what nobody writes is shared by hard
+ * links, disks that can be written become private copies.
+ */
+#ifndef VM_FILES_H
+#define VM_FILES_H
+
+#include "fs.h"
+#include "spec.h"
+
+/* Kernel and initrd. */
+int vm_files_link_kernel(const struct vm_spec *spec, int from_fd, int to_fd, struct vm_err *err);
+/*
+ * All disks. `*ret_how` (as the caller set it, when there is none to copy): VM_COPY_SPARSE when one
+ * of them had to be copied, else VM_COPY_REFLINK. Returns how many were private, or -1.
+ */
+int vm_files_copy_disks(const struct vm_spec *spec, int from_fd, int to_fd, enum vm_copy *ret_how,
+                        struct vm_err *err);
+
+#endif

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Snapshots: images of instances, kept on their own. An image is made as a fork is, and removed as
+ * an instance is, with the same locks, the same intents and the same repair: only that it lives in
+ * images/ and never runs.
+ */
+#include <string.h>
+#include <time.h>
+
+#include "held.h"
+#include "remove.h"
+#include "util.h"
+
+enum { NAME_RANDOM = 4 };
+
+/* "20261125-134501-k3x9": in order of time, and no two alike. */
+static int default_name(char *buf, size_t size, struct vm_err *err)
+{
+	time_t now = time(NULL);
+	char id[VM_ID_LEN + 1];
+	struct tm utc;
+	size_t n;
+
+	if (vm_id_new(id, err) < 0)
+		return -1;
+	gmtime_r(&now, &utc);
+	n = strftime(buf, size, "%Y%m%d-%H%M%S", &utc);
+	snprintf(buf + n, size - n, "-%.*s", NAME_RANDOM, id);
+	return 0;
+}
+
+int vm_snapshot_create(struct vm_op *op, const char *instance, const char *name,
+                       const struct vm_image_info *info, struct vm_instance *ret,
+                       struct vm_err *err)
+{
+	struct vm_fork_request request = {
+	        .source = instance, .name = name, .count = 1, .from_running = true, .image = info};
+	struct vm_fork_result *results = NULL;
+	char made[VM_NAME_MAX + 1];
+	size_t count = 0;
+
+	if (name && vm_name_check(name, err) < 0)
+		return -1;
+	if (!name) {
+		if (default_name(made, sizeof(made), err) < 0)
+			return -1;
+		request.name = made;
+	}
+	if (vm_fork(op, &request, &results, &count, err) < 0)
+		return -1;
+	*ret = results[0].instance;
+	results[0].instance.spec = NULL;
+	vm_fork_results_free(results, count);
+	return 0;
+}
+
+/* Whatever is left of it: an image has no guest, and nobody needs its files. */
+static int rm_steps(struct vm_op *op, struct vm_held *held, const void *arg, struct vm_err *err)
+{
+	(void)arg;
+	return vm_remove_held(op, held, err);
+}
+
+int vm_snapshot_rm(struct vm_op *op, const char *selector, struct vm_instance *ret,
+                   struct vm_err *err)
+{
+	vm_store_makes_space(op->root->store);
+	op->verb = "rm";
+	op->on = 1U << VM_KIND_IMAGE;
+	op->tolerate_damage = true;
+	return vm_held_run(op, selector, rm_steps, NULL, ret, err);
+}
