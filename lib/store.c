@@ -113,6 +113,7 @@ static const char *const migrations[SCHEMA_VERSION] = {
         /* Images are rows like instances: names, locks and repair are the same. */
         "ALTER TABLE instance ADD COLUMN kind TEXT NOT NULL DEFAULT 'instance'"
         "  CHECK (kind IN ('instance','image'));"
+        "ALTER TABLE instance ADD COLUMN alias_path TEXT NOT NULL DEFAULT '';"
         "CREATE TABLE image ("
         "  instance_id TEXT PRIMARY KEY REFERENCES instance (id) ON DELETE CASCADE,"
         "  comment TEXT, labels TEXT, expires_us INTEGER NOT NULL DEFAULT 0"

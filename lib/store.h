@@ -43,6 +43,8 @@ enum vm_kind {
 	                  (only disks) or standby (with memory) */
 };
 
+enum { VM_ALIAS_PATH_MAX = 255 };
+
 struct vm_intent {
 	char verb[16];   /* "" when there is none */
 	pid_t pid;       /* of the process that wrote it */
@@ -65,8 +67,11 @@ struct vm_instance {
 	bool occupies; /* runs or is about to: counts against the limits, has its guest CID alone */
 	pid_t pid;     /* of the VMM as last committed; run/<id>.alive tells the truth */
 	int64_t created_us, changed_us; /* CLOCK_REALTIME */
-	char relocation[16]; /* how its saved state was made usable: "", "relative", ... */
-	char failure[512];   /* why it is failed */
+	char relocation[16]; /* how its saved state was made usable: "", "relative", "rewrite",
+	                        "alias" */
+	char alias_path[VM_ALIAS_PATH_MAX + 1]; /* of an alias: the directory that its saved state
+	                                           names, where its own is to be seen; "" */
+	char failure[512];                      /* why it is failed */
 	struct vm_intent intent;
 	char *spec; /* JSON text, owned */
 };

@@ -130,13 +130,14 @@ static int insert_row(struct vm_store *store, const struct vm_instance *row, str
 	        "INSERT INTO instance (id, name, state, hypervisor, hypervisor_version, parent_id,"
 	        " parent_name, vcpus, memory_bytes, occupies, created_us, changed_us, relocation, "
 	        "spec,"
-	        " guest_cid, kind) VALUES (?, ?, 'creating', ?, ?, nullif(?, ''), nullif(?, ''), "
+	        " guest_cid, kind, alias_path) VALUES (?, ?, 'creating', ?, ?, nullif(?, ''), "
+	        "nullif(?, ''), "
 	        "?, ?, ?, ?,"
-	        " ?, ?, ?, nullif(?, 0), ?)",
-	        "ttttttiiiiittit", row->id, row->name, row->hypervisor, row->hypervisor_version,
+	        " ?, ?, ?, nullif(?, 0), ?, ?)",
+	        "ttttttiiiiittitt", row->id, row->name, row->hypervisor, row->hypervisor_version,
 	        row->parent_id, row->parent_name, (int64_t)row->vcpus, (int64_t)row->memory_bytes,
 	        (int64_t)row->occupies, row->created_us, row->created_us, row->relocation,
-	        row->spec, (int64_t)row->guest_cid, vm_kind_name(row->kind));
+	        row->spec, (int64_t)row->guest_cid, vm_kind_name(row->kind), row->alias_path);
 
 	return stmt ? vm_sql_step(store, stmt, err) : -1;
 }
