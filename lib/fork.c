@@ -266,6 +266,8 @@ static int reserve(struct vm_fork *fork, struct vm_err *err)
 		if (make_name(fork, i, row->name, err) < 0)
 			return -1;
 		row->kind = kind_of(fork);
+		if (vm_fork_with_memory(fork))
+			memcpy(row->alias_path, source->alias_path, sizeof(row->alias_path));
 		memcpy(row->hypervisor, source->hypervisor, sizeof(row->hypervisor));
 		memcpy(row->hypervisor_version, source->hypervisor_version,
 		       sizeof(row->hypervisor_version));
@@ -316,7 +318,10 @@ static const struct vm_err *first_failure(const struct vm_fork *fork, size_t *re
 /* Step 7: all that came up, in one transaction. 0 all, 1 some, -1 none (or not all, if atomic). */
 static int publish(struct vm_fork *fork, struct vm_err *err)
 {
-	const char *relocation = vm_fork_with_memory(fork) ? "relative" : NULL;
+	const char *inherited = fork->source.row.relocation;
+	const char *relocation = !vm_fork_with_memory(fork) ? NULL
+	                         : inherited[0]             ? inherited
+	                                                    : "relative";
 	const char *version = fork->target == VM_STATE_RUNNING ? fork->binary.version : NULL;
 	const struct vm_err *first;
 	size_t failed;

@@ -65,7 +65,7 @@ void vm_instances_free(struct vm_instance *instances, size_t count)
 	"SELECT i.id, i.name, i.state, i.generation, i.hypervisor, i.hypervisor_version,"          \
 	" i.guest_cid, i.parent_id, i.parent_name, i.vcpus, i.memory_bytes, i.occupies, i.pid,"    \
 	" i.created_us, i.changed_us, i.relocation, i.failure, n.verb, n.detail, i.spec, n.pid, "  \
-	"i.kind"                                                                                   \
+	"i.kind, i.alias_path"                                                                     \
 	" FROM instance i LEFT JOIN intent n ON n.instance_id = i.id "
 
 static void text_column(sqlite3_stmt *stmt, int column, char *buf, size_t size)
@@ -104,6 +104,7 @@ static int read_row(sqlite3_stmt *stmt, struct vm_instance *ret, struct vm_err *
 	row.kind = strcmp((const char *)sqlite3_column_text(stmt, 21), "image") == 0
 	                   ? VM_KIND_IMAGE
 	                   : VM_KIND_INSTANCE;
+	text_column(stmt, 22, row.alias_path, sizeof(row.alias_path));
 	parsed = state_of(state);
 	if (parsed < 0 || !vm_id_valid(row.id))
 		return vm_err_set(err, VM_ERR_CORRUPT,
