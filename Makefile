@@ -75,7 +75,10 @@ $(BUILD)/bin/vmctl: $(BUILD)/obj/cmd/vmctl.o $(CLI) $(LIB)
 
 $(BUILD)/bin/vmctl-%: $(BUILD)/obj/cmd/%.o $(CLI) $(LIB)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS)
+	$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(PKG_LIBS)
+
+# A group of commands: one program, a file for each command.
+$(BUILD)/bin/vmctl-snapshot: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard cmd/snapshot/*.c))
 
 # --- the guest of the tests: freestanding, no libc, never sanitized -------------------------------
 GUEST := build/guest/guest.elf
@@ -137,7 +140,7 @@ bench: all guest bench-bins
 # test/lint runs every checker; the slow one, clang-tidy, once per changed file, by these stamps.
 LINT := build/lint
 TIDY ?= clang-tidy
-LINT_SRC := $(wildcard cmd/*.c cmd/cli/*.c lib/*.c lib/driver/*.c test/unit/*.c test/fuzz/*.c \
+LINT_SRC := $(wildcard cmd/*.c cmd/*/*.c lib/*.c lib/driver/*.c test/unit/*.c test/fuzz/*.c \
 	test/bench/*.c)
 LINT_GUEST := $(wildcard test/guest/*.c)
 TIDY_CFLAGS := -std=c17 -D_GNU_SOURCE -Ilib $(PKG_CFLAGS) -DVM_VERSION='"$(VERSION)"'

@@ -155,32 +155,6 @@ static int filter(struct cli *cli, struct selection *selection, struct vm_err *e
 	return 0;
 }
 
-static char *age(int64_t since_us, struct vm_err *err)
-{
-	static const struct {
-		int64_t seconds, least; /* the unit, and how many of it are told in it */
-		const char *name;
-	} units[] = {
-	        {INT64_C(365) * 86400, 2, "year"},
-	        {INT64_C(30) * 86400, 2, "month"},
-	        {INT64_C(7) * 86400, 2, "week"},
-	        {86400, 2, "day"},
-	        {3600, 1, "hour"},
-	        {60, 1, "minute"},
-	        {1, 1, "second"},
-	};
-	int64_t seconds = (vm_realtime_us() - since_us) / 1000000;
-
-	for (size_t i = 0; i < VM_ARRAY_LEN(units); i++) {
-		int64_t n = seconds / units[i].seconds;
-
-		if (n >= units[i].least)
-			return vm_strf(err, "%" PRId64 " %s%s ago", n, units[i].name,
-			               n == 1 ? "" : "s");
-	}
-	return vm_strdup("just now", err);
-}
-
 static void put_row(struct cli_grid *grid, size_t row, const char *prefix,
                     const struct vm_instance *instance)
 {
@@ -198,7 +172,7 @@ static void put_row(struct cli_grid *grid, size_t row, const char *prefix,
 	if (instance->guest_cid != 0)
 		cli_grid_put(grid, row, 6, vm_strf(&err, "%" PRIu64, instance->guest_cid));
 	cli_grid_put(grid, row, 7, vm_strdup(instance->parent_name, &err));
-	cli_grid_put(grid, row, 8, age(instance->created_us, &err));
+	cli_grid_put(grid, row, 8, cli_when(instance->created_us, &err));
 }
 
 static int print_table(const struct selection *selection, const struct cli_tree_line *lines,

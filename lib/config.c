@@ -59,7 +59,8 @@ static int64_t unit_ms(const char *unit)
 	static const struct {
 		const char *name;
 		int64_t ms;
-	} units[] = {{"", 1000}, {"s", 1000}, {"ms", 1}, {"m", 60000}, {"h", 3600000}};
+	} units[] = {{"", 1000},     {"s", 1000},     {"ms", 1},       {"m", 60000},
+	             {"h", 3600000}, {"d", 86400000}, {"w", 604800000}};
 
 	for (size_t i = 0; i < VM_ARRAY_LEN(units); i++) {
 		if (strcmp(unit, units[i].name) == 0)
@@ -100,7 +101,7 @@ int vm_duration_parse(const char *text, const char *what, int64_t *ret_ms, struc
 	}
 	if (scale == 0) {
 		vm_err_set(err, VM_ERR_USAGE, "%s: '%.64s' is not a duration", what, text);
-		return vm_err_hint(err, "seconds, or e.g. 500ms, 1.5s, 2m, 1h, none, forever");
+		return vm_err_hint(err, "seconds, or e.g. 500ms, 1.5s, 2m, 1h, 7d, none, forever");
 	}
 	if (errno == ERANGE || n > max_duration_ms / scale) {
 		vm_err_set(err, VM_ERR_USAGE, "%s: '%.64s' is more than a year", what, text);

@@ -374,7 +374,9 @@ int vm_fork(struct vm_op *op, const struct vm_fork_request *request,
 	struct vm_fork_result *results = vm_calloc(request->count, sizeof(*results), err);
 	int rc;
 
-	op->on = request->image ? 0 : 1U << VM_KIND_INSTANCE | 1U << VM_KIND_IMAGE;
+	op->on = request->image        ? 1U << VM_KIND_INSTANCE
+	         : request->only_image ? 1U << VM_KIND_IMAGE
+	                               : 1U << VM_KIND_INSTANCE | 1U << VM_KIND_IMAGE;
 	rc = results ? run_steps(&fork, err) : -1;
 
 	/* Each fork that was begun has an event of its own; before there are any, the source has.

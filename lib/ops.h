@@ -80,6 +80,7 @@ struct vm_fork_request {
 	                         stopped */
 	bool from_running;    /* a running source may be paused for an instant */
 	bool atomic;          /* all forks or none */
+	bool only_image;      /* the source must be a snapshot */
 	/*
 	 * Not NULL: the one fork is an image of the source, with all that the source has saved or
 	 * is running, and its name is SOURCE/NAME. For vm_snapshot_create().

@@ -46,6 +46,7 @@ int vm_snapshot_create(struct vm_op *op, const char *instance, const char *name,
 			return -1;
 		request.name = made;
 	}
+	op->verb = "snapshot";
 	if (vm_fork(op, &request, &results, &count, err) < 0)
 		return -1;
 	*ret = results[0].instance;

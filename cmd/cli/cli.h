@@ -46,6 +46,7 @@ enum { CLI_ANY = -1 };
 
 struct cli_verb {
 	const char *name;     /* "fork"; "" for the dispatcher */
+	const char *summary;  /* of a command of a group, as verbs.c has it of a verb; else NULL */
 	const char *synopsis; /* its own options as the man page's SYNOPSIS shows them; may be "" */
 	const char *operands; /* "SOURCE [NAME]" */
 	int min_operands, max_operands; /* or CLI_ANY */
@@ -61,6 +62,12 @@ struct cli_verb {
 	void (*more_help)(void); /* prints the end of --help; may be NULL */
 };
 
+/* A verb that is a group of commands: `vmctl snapshot create`. */
+struct cli_group {
+	const char *name;                       /* "snapshot" */
+	const struct cli_verb *const *commands; /* NULL-terminated */
+};
+
 enum cli_output { CLI_TABLE, CLI_JSON, CLI_PROMETHEUS };
 
 /* One run of a verb. */
@@ -68,7 +75,8 @@ struct cli {
 	const struct cli_verb *verb;
 	void *options; /* the verb's own */
 	char program[32];
-	const char *root_option; /* --root or NULL */
+	const struct cli_group *group; /* NULL: the verb is none of a group */
+	const char *root_option;       /* --root or NULL */
 	bool wait_given;
 	int64_t wait_ms; /* --wait or --no-wait: 0, -1 or milliseconds */
 	enum cli_output output;
@@ -88,6 +96,8 @@ struct cli {
 /* Parses, runs, prints what went wrong; returns the exit status. `options` is the verb's own
  * struct. */
 int cli_main(const struct cli_verb *verb, void *options, int argc, char **argv);
+/* The same with one of a group's commands, which the first argument names; all have one struct. */
+int cli_main_group(const struct cli_group *group, void *options, int argc, char **argv);
 
 /* --- options.c, help.c --------------------------------------------------------------------------
  */
@@ -100,6 +110,10 @@ extern const struct cli_option cli_common_options[];
  */
 int cli_parse(struct cli *cli, int argc, char **argv, struct vm_err *err);
 void cli_print_help(const struct cli *cli);
+void cli_print_group_help(const struct cli *cli);
+/* "vmctl-fork", "vmctl-snapshot create": as it is typed. Returns buf. */
+enum { CLI_COMMAND_SIZE = 64 };
+const char *cli_command(const struct cli *cli, char buf[CLI_COMMAND_SIZE]);
 /* A usage error found by a verb: adds the hint that points to --help. Returns -1. */
 int cli_usage(const struct cli *cli, struct vm_err *err, const char *fmt, ...)
         __attribute__((format(printf, 3, 4)));
@@ -150,5 +164,12 @@ int cli_print_json(json_t *json, struct vm_err *err);
 json_t *cli_instance_json(const struct vm_root *root, const struct vm_instance *instance);
 /* A JSON string of any bytes: what is not UTF-8 becomes '?'. Null for NULL and "". */
 json_t *cli_json_text(const char *text);
+/* The disks of a stored spec, as `inspect` shows them; null if it cannot be read. */
+json_t *cli_disks_json(const json_t *spec_json);
+/* The path of a file in the directory of an instance or image; of the directory for NULL. */
+json_t *cli_file_json(const struct vm_root *root, const struct vm_instance *instance,
+                      const char *file);
+/* "3 days ago", "in 2 hours"; malloc'ed, or NULL. */
+char *cli_when(int64_t moment_us, struct vm_err *err);
 
 #endif

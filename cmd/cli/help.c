@@ -74,15 +74,37 @@ static void print_options(const char *title, const struct cli_option *options, u
 			print_option(options);
 }
 
+const char *cli_command(const struct cli *cli, char buf[CLI_COMMAND_SIZE])
+{
+	bool named = cli->group != NULL && cli->verb->name != NULL;
+
+	(void)snprintf(buf, CLI_COMMAND_SIZE, "%s%s%s", cli->program, named ? " " : "",
+	               named ? cli->verb->name : "");
+	return buf;
+}
+
+void cli_print_group_help(const struct cli *cli)
+{
+	const char *summary = cli_verb_summary(cli->group->name);
+
+	(void)printf("Usage: %s COMMAND [OPTION ...] [ARGUMENT ...]\n", cli->program);
+	if (summary != NULL)
+		(void)printf("\n%s.\n", summary);
+	(void)puts("\nCommands:");
+	for (const struct cli_verb *const *verb = cli->group->commands; *verb != NULL; verb++)
+		(void)printf("  %-10s %s\n", (*verb)->name, (*verb)->summary);
+	(void)printf("\nSee '%s COMMAND --help'.\n", cli->program);
+}
+
 void cli_print_help(const struct cli *cli)
 {
 	const struct cli_verb *verb = cli->verb;
-	const char *summary = cli_verb_summary(verb->name);
-	char usage[512];
+	const char *summary = verb->summary != NULL ? verb->summary : cli_verb_summary(verb->name);
+	char usage[512], command[CLI_COMMAND_SIZE];
 
-	(void)snprintf(usage, sizeof(usage), "%s%s%s [COMMON-OPTION ...]%s%s", cli->program,
-	               verb->synopsis[0] != '\0' ? " " : "", verb->synopsis,
-	               verb->operands[0] != '\0' ? " " : "", verb->operands);
+	(void)snprintf(usage, sizeof(usage), "%s%s%s [COMMON-OPTION ...]%s%s",
+	               cli_command(cli, command), verb->synopsis[0] != '\0' ? " " : "",
+	               verb->synopsis, verb->operands[0] != '\0' ? " " : "", verb->operands);
 	(void)fputs("Usage: ", stdout);
 	print_wrapped(usage, strlen("Usage: "), strlen("Usage: ") + 4);
 	if (summary != NULL)

@@ -10,6 +10,8 @@
 #include "interrupt.h"
 #include "util.h"
 
+enum { CLI_COMMANDS_MAX = 32 };
+
 /*
  * A closed standard descriptor would be taken by the next file we open, and a message would end up
  * in it. The stand-ins fail on use, so that lost output is still noticed.
@@ -46,31 +48,108 @@ static void close_stdout(struct cli *cli)
 	cli_fail(cli, &err);
 }
 
-int cli_main(const struct cli_verb *verb, void *options, int argc, char **argv)
+/* What comes before the verb, whichever it is. */
+static struct cli begin(const char *name, void *options)
 {
-	struct cli cli = {
-	        .verb = verb,
-	        .options = options,
-	        .root = VM_ROOT_INIT,
-	};
-	struct vm_err err = {0};
-	int rc;
+	struct cli cli = {.options = options, .root = VM_ROOT_INIT};
 
 	fill_standard_fds();
-	(void)snprintf(cli.program, sizeof(cli.program), "vmctl%s%s",
-	               verb->name[0] != '\0' ? "-" : "", verb->name);
-	rc = cli_parse(&cli, argc, argv, &err);
-	cli_progress_init(&cli.progress, cli.program, cli.verbose);
+	(void)snprintf(cli.program, sizeof(cli.program), "vmctl%s%s", name[0] != '\0' ? "-" : "",
+	               name);
+	return cli;
+}
+
+/* And after it. */
+static int end(struct cli *cli, int rc, const struct vm_err *err)
+{
+	if (cli->opened)
+		vm_root_close(&cli->root);
+	if (rc < 0)
+		cli_fail(cli, err);
+	cli_progress_end(&cli->progress);
+	close_stdout(cli);
+	vm_interrupt_reraise();
+	return (int)cli->status;
+}
+
+static int run(struct cli *cli, int argc, char **argv)
+{
+	struct vm_err err = {0};
+	int rc = cli_parse(cli, argc, argv, &err);
+
+	cli_progress_init(&cli->progress, cli->program, cli->verbose);
 	if (rc == 0)
 		rc = vm_fault_check(&err);
 	if (rc == 0)
-		rc = verb->run(&cli, &err);
-	if (cli.opened)
-		vm_root_close(&cli.root);
-	if (rc < 0)
-		cli_fail(&cli, &err);
-	cli_progress_end(&cli.progress);
-	close_stdout(&cli);
-	vm_interrupt_reraise();
-	return (int)cli.status;
+		rc = cli->verb->run(cli, &err);
+	return end(cli, rc, &err);
+}
+
+int cli_main(const struct cli_verb *verb, void *options, int argc, char **argv)
+{
+	struct cli cli = begin(verb->name, options);
+
+	cli.verb = verb;
+	return run(&cli, argc, argv);
+}
+
+/* --- groups --------------------------------------------------------------------------------------
+ */
+
+static const struct cli_verb *find_command(const struct cli_group *group, const char *name)
+{
+	const struct cli_verb *const *verb = group->commands;
+
+	while (*verb != NULL && strcmp((*verb)->name, name) != 0)
+		verb++;
+	return *verb;
+}
+
+static int no_command(const struct cli *cli, const char *name, struct vm_err *err)
+{
+	const char *words[CLI_COMMANDS_MAX + 1] = {NULL};
+	const char *meant;
+	size_t count = 0;
+
+	if (name == NULL)
+		return cli_usage(cli, err, "missing argument: expected COMMAND");
+	if (name[0] == '-')
+		return cli_usage(cli, err, "unknown option '%s'", name);
+	while (cli->group->commands[count] != NULL && count < CLI_COMMANDS_MAX) {
+		words[count] = cli->group->commands[count]->name;
+		count++;
+	}
+	meant = vm_suggest(name, words);
+	if (meant == NULL)
+		return cli_usage(cli, err, "there is no command '%s'", name);
+	return cli_usage(cli, err, "there is no command '%s'; did you mean '%s'?", name, meant);
+}
+
+/* Without a command: its --help and --version, and mistakes. */
+static int run_group(struct cli *cli, const char *name)
+{
+	static const struct cli_verb none = {.name = NULL};
+	struct vm_err err = {0};
+	int rc = 0;
+
+	cli->verb = &none;
+	cli_progress_init(&cli->progress, cli->program, false);
+	if (name != NULL && (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0))
+		cli_print_group_help(cli);
+	else if (name != NULL && strcmp(name, "--version") == 0)
+		(void)printf("%s %s\n", cli->program, VM_VERSION);
+	else
+		rc = no_command(cli, name, &err);
+	return end(cli, rc, &err);
+}
+
+int cli_main_group(const struct cli_group *group, void *options, int argc, char **argv)
+{
+	struct cli cli = begin(group->name, options);
+
+	cli.group = group;
+	cli.verb = argc > 1 ? find_command(group, argv[1]) : NULL;
+	if (cli.verb == NULL)
+		return run_group(&cli, argc > 1 ? argv[1] : NULL);
+	return run(&cli, argc - 1, argv + 1);
 }

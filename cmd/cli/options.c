@@ -223,9 +223,10 @@ static int add_help_hint(const struct cli *cli, struct vm_err *err)
 	char before[sizeof(err->hint)];
 	size_t len = strlen(err->hint);
 	const char *joint = len == 0 ? "" : err->hint[len - 1] == '?' ? " " : "; ";
+	char command[CLI_COMMAND_SIZE];
 
 	memcpy(before, err->hint, sizeof(before));
-	return vm_err_hint(err, "%s%stry '%s --help'", before, joint, cli->program);
+	return vm_err_hint(err, "%s%stry '%s --help'", before, joint, cli_command(cli, command));
 }
 
 int cli_parse(struct cli *cli, int argc, char **argv, struct vm_err *err)

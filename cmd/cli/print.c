@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,12 +33,12 @@ json_t *cli_json_text(const char *text)
 	return json;
 }
 
-/* The path of a file in the instance's directory; of the directory itself for NULL. */
-static json_t *file_path(const struct vm_root *root, const struct vm_instance *instance,
-                         const char *file)
+json_t *cli_file_json(const struct vm_root *root, const struct vm_instance *instance,
+                      const char *file)
 {
+	const char *dir = instance->kind == VM_KIND_IMAGE ? VM_IMAGES_DIR : VM_GUESTS_DIR;
 	struct vm_err err = {0};
-	VM_AUTO_FREE char *path = vm_strf(&err, "%s/guests/%s%s%s", root->path, instance->id,
+	VM_AUTO_FREE char *path = vm_strf(&err, "%s/%s/%s%s%s", root->path, dir, instance->id,
 	                                  file != NULL ? "/" : "", file != NULL ? file : "");
 
 	return path != NULL ? cli_json_text(path) : NULL;
@@ -64,8 +65,7 @@ static json_t *disks_json(const struct vm_spec *spec)
 	return list;
 }
 
-/* Takes over `spec_json`. A spec that cannot be read leaves its list of disks null. */
-static json_t *disks_of(const json_t *spec_json)
+json_t *cli_disks_json(const json_t *spec_json)
 {
 	struct vm_err err = {0};
 	struct vm_spec spec;
@@ -94,6 +94,43 @@ static json_t *intent_json(const struct vm_intent *intent)
 	                 cli_json_text(intent->detail));
 }
 
+/* The unit that fits, in words. */
+static void say_distance(int64_t seconds, char *buf, size_t size)
+{
+	static const struct {
+		int64_t seconds, least; /* the unit, and how many of it are told in it */
+		const char *name;
+	} units[] = {
+	        {INT64_C(365) * 86400, 2, "year"},
+	        {INT64_C(30) * 86400, 2, "month"},
+	        {INT64_C(7) * 86400, 2, "week"},
+	        {86400, 2, "day"},
+	        {3600, 1, "hour"},
+	        {60, 1, "minute"},
+	        {1, 1, "second"},
+	};
+
+	buf[0] = '\0';
+	for (size_t i = 0; i < VM_ARRAY_LEN(units) && buf[0] == '\0'; i++) {
+		int64_t n = seconds / units[i].seconds;
+
+		if (n >= units[i].least)
+			(void)snprintf(buf, size, "%" PRId64 " %s%s", n, units[i].name,
+			               n == 1 ? "" : "s");
+	}
+}
+
+char *cli_when(int64_t moment_us, struct vm_err *err)
+{
+	int64_t seconds = (vm_realtime_us() - moment_us) / 1000000;
+	char text[64];
+
+	say_distance(seconds < 0 ? -seconds : seconds, text, sizeof(text));
+	if (text[0] == '\0')
+		return vm_strdup("just now", err);
+	return seconds < 0 ? vm_strf(err, "in %s", text) : vm_strf(err, "%s ago", text);
+}
+
 static json_t *positive_json(uint64_t value)
 {
 	return value != 0 ? json_integer((json_int_t)value) : json_null();
@@ -107,24 +144,28 @@ json_t *cli_instance_json(const struct vm_root *root, const struct vm_instance *
 
 	if (spec == NULL)
 		spec = json_null();
-	disks = disks_of(spec);
+	disks = cli_disks_json(spec);
 	return json_pack(
-	        "{s:s, s:s, s:s, s:I, s:s, s:o, s:o, s:o, s:i, s:I, s:o, s:o, s:o, s:o, s:o, s:o,"
-	        " s:o, s:s, s:s, s:o, s:o, s:o, s:o}",
-	        "id", instance->id, "name", instance->name, "state", vm_state_name(instance->state),
-	        "generation", (json_int_t)instance->generation, "hypervisor", instance->hypervisor,
+	        "{s:s, s:s, s:s, s:s, s:I, s:s, s:o, s:o, s:o, s:i, s:I, s:o, s:o, s:o, s:o, s:o, "
+	        "s:o,"
+	        " s:o, s:s, s:s, s:o, s:o, s:o, s:o, s:o}",
+	        "id", instance->id, "name", instance->name, "kind", vm_kind_name(instance->kind),
+	        "state", vm_state_name(instance->state), "generation",
+	        (json_int_t)instance->generation, "hypervisor", instance->hypervisor,
 	        "hypervisor_version", cli_json_text(instance->hypervisor_version), "guest_cid",
 	        positive_json(instance->guest_cid), "parent", parent_json(instance), "vcpus",
 	        (int)instance->vcpus, "memory_bytes", (json_int_t)instance->memory_bytes, "disks",
-	        disks, "directory", file_path(root, instance, NULL), "console_log",
-	        file_path(root, instance, VM_CONSOLE_LOG), "vmm_log",
-	        file_path(root, instance, VM_VMM_LOG), "api_socket",
-	        file_path(root, instance, "vmm.sock"), "vsock_socket",
-	        instance->guest_cid != 0 ? file_path(root, instance, "vsock.sock") : json_null(),
+	        disks, "directory", cli_file_json(root, instance, NULL), "console_log",
+	        cli_file_json(root, instance, VM_CONSOLE_LOG), "vmm_log",
+	        cli_file_json(root, instance, VM_VMM_LOG), "api_socket",
+	        cli_file_json(root, instance, "vmm.sock"), "vsock_socket",
+	        instance->guest_cid != 0 ? cli_file_json(root, instance, "vsock.sock")
+	                                 : json_null(),
 	        "pid", positive_json(instance->pid > 0 ? (uint64_t)instance->pid : 0), "created",
 	        vm_when_format(instance->created_us, created), "changed",
 	        vm_when_format(instance->changed_us, changed), "relocation",
-	        cli_json_text(instance->relocation), "failure", cli_json_text(instance->failure),
+	        cli_json_text(instance->relocation), "alias_path",
+	        cli_json_text(instance->alias_path), "failure", cli_json_text(instance->failure),
 	        "intent", intent_json(&instance->intent), "spec", spec);
 }
 

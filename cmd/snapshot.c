@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "snapshot/snapshot.h"
+
+static const struct cli_verb *const commands[] = {
+        &snapshot_create,  &snapshot_ls, &snapshot_inspect, &snapshot_fork,
+        &snapshot_restore, &snapshot_rm, &snapshot_gc,      NULL,
+};
+
+static const struct cli_group group = {.name = "snapshot", .commands = commands};
+
+int main(int argc, char **argv)
+{
+	struct snapshot_options options = {
+	        .fork = {.count = 1},
+	        .gc = {.keep_last = -1, .keep_within_us = -1, .max_bytes = -1},
+	};
+	int status = cli_main_group(&group, &options, argc, argv);
+
+	vm_image_info_free(&options.info);
+	return status;
+}

@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* ls and inspect. */
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../cli/table.h"
+#include "snapshot.h"
+#include "usage.h"
+#include "util.h"
+#include "when.h"
+
+enum { SHORT_ID = 12, COMMENT_SHOWN = 40 };
+
+int snapshot_find(struct cli *cli, const char *selector, struct vm_instance *ret,
+                  struct vm_err *err)
+{
+	if (vm_store_find(cli->root.store, selector, ret, err) < 0)
+		return -1;
+	if (ret->kind == VM_KIND_IMAGE)
+		return 0;
+	vm_err_set(err, VM_ERR_INVALID_STATE, "%s is an instance, not a snapshot", ret->name);
+	vm_err_hint(err, "'vmctl snapshot ls %s' lists those that were made of it", ret->name);
+	vm_instance_free(ret);
+	return -1;
+}
+
+static json_t *moment_json(int64_t moment_us)
+{
+	char text[VM_WHEN_SIZE];
+
+	return moment_us != 0 ? json_string(vm_when_format(moment_us, text)) : json_null();
+}
+
+json_t *snapshot_json(const struct cli *cli, const struct vm_instance *image,
+                      const struct vm_usage *usage, struct vm_err *err)
+{
+	struct vm_usage_bytes bytes = {0};
+	struct vm_image_info info = {0};
+	json_t *spec = json_loads(image->spec, 0, NULL), *labels, *json;
+
+	if (vm_store_get_image(cli->root.store, image->id, &info, err) < 0) {
+		json_decref(spec);
+		return NULL;
+	}
+	if (usage != NULL)
+		bytes = vm_usage_of(usage, image->id);
+	labels = info.labels != NULL ? json_loads(info.labels, 0, NULL) : NULL;
+	json = json_pack(
+	        "{s:s, s:s, s:s, s:b, s:o, s:s, s:s, s:o, s:i, s:I, s:o, s:o, s:o, s:o, s:o, s:o,"
+	        " s:o, s:o, s:I, s:I, s:o}",
+	        "id", image->id, "name", image->name, "state", vm_state_name(image->state),
+	        "memory", (int)(image->state == VM_STATE_STANDBY), "instance",
+	        json_pack("{s:o, s:o}", "id", cli_json_text(image->parent_id), "name",
+	                  cli_json_text(image->parent_name)),
+	        "hypervisor", image->hypervisor, "hypervisor_version", image->hypervisor_version,
+	        "guest_cid",
+	        image->guest_cid != 0 ? json_integer((json_int_t)image->guest_cid) : json_null(),
+	        "vcpus", (int)image->vcpus, "memory_bytes", (json_int_t)image->memory_bytes,
+	        "disks", cli_disks_json(spec), "directory", cli_file_json(&cli->root, image, NULL),
+	        "created", moment_json(image->created_us), "expires", moment_json(info.expires_us),
+	        "comment", cli_json_text(info.comment), "labels",
+	        labels != NULL ? labels : json_object(), "relocation",
+	        cli_json_text(image->relocation), "alias_path", cli_json_text(image->alias_path),
+	        "exclusive_bytes", (json_int_t)bytes.exclusive, "shared_bytes",
+	        (json_int_t)bytes.shared, "spec", spec != NULL ? spec : json_null());
+	vm_image_info_free(&info);
+	if (json == NULL)
+		vm_err_set(err, VM_ERR_INSUFFICIENT_RESOURCES, "out of memory");
+	return json;
+}
+
+/* --- ls ------------------------------------------------------------------------------------------
+ */
+
+/* Whether it is asked for: by INSTANCE or INSTANCE/NAME; all are where nothing is. */
+static bool is_wanted(const struct cli *cli, const struct vm_instance *image, bool *found)
+{
+	bool wanted = cli->operand_count == 0;
+
+	for (int i = 0; i < cli->operand_count; i++) {
+		const char *operand = cli->operands[i];
+		size_t len = strlen(operand);
+		bool fits = strcmp(operand, image->name) == 0 || strcmp(operand, image->id) == 0 ||
+		            strcmp(operand, image->parent_id) == 0 ||
+		            (strncmp(operand, image->name, len) == 0 && image->name[len] == '/');
+
+		wanted |= fits;
+		found[i] |= fits;
+	}
+	return wanted;
+}
+
+/* An instance without snapshots is no mistake; what is neither an instance nor one is. */
+static void report_missing(struct cli *cli, const bool *found)
+{
+	for (int i = 0; i < cli->operand_count; i++) {
+		VM_AUTO(vm_instance_free) struct vm_instance row = {0};
+		struct vm_err err = {0};
+
+		if (!found[i] && vm_store_find(cli->root.store, cli->operands[i], &row, &err) < 0)
+			cli_fail(cli, &err);
+	}
+}
+
+/* Moves those that are wanted to the front; returns how many they are. */
+static int select_images(struct cli *cli, struct vm_instance *images, size_t *count,
+                         struct vm_err *err)
+{
+	VM_AUTO_FREE bool *found = vm_calloc((size_t)cli->operand_count + 1, sizeof(*found), err);
+	size_t kept = 0;
+
+	if (found == NULL)
+		return -1;
+	for (size_t i = 0; i < *count; i++) {
+		if (is_wanted(cli, &images[i], found))
+			images[kept++] = images[i];
+		else
+			vm_instance_free(&images[i]);
+	}
+	*count = kept;
+	report_missing(cli, found);
+	return 0;
+}
+
+static void put_row(const struct cli *cli, struct cli_grid *grid, size_t row,
+                    const struct vm_instance *image, const struct vm_usage *usage)
+{
+	struct vm_usage_bytes bytes = vm_usage_of(usage, image->id);
+	struct vm_image_info info = {0};
+	struct vm_err err = {0};
+	char size[32];
+
+	(void)vm_store_get_image(cli->root.store, image->id, &info, &err);
+	cli_grid_put(grid, row, 0, vm_strdup(image->name, &err));
+	cli_grid_put(grid, row, 1, vm_strf(&err, "%.*s", SHORT_ID, image->id));
+	cli_grid_put(grid, row, 2, vm_strdup(vm_state_name(image->state), &err));
+	cli_grid_put(grid, row, 3,
+	             vm_strdup(vm_size_format(image->memory_bytes, size, sizeof(size)), &err));
+	cli_grid_put(grid, row, 4,
+	             vm_strdup(vm_size_format(bytes.exclusive, size, sizeof(size)), &err));
+	cli_grid_put(grid, row, 5,
+	             vm_strdup(vm_size_format(bytes.shared, size, sizeof(size)), &err));
+	cli_grid_put(grid, row, 6, cli_when(image->created_us, &err));
+	if (info.expires_us != 0)
+		cli_grid_put(grid, row, 7, cli_when(info.expires_us, &err));
+	if (info.comment != NULL)
+		cli_grid_put(grid, row, 8, vm_strf(&err, "%.*s", COMMENT_SHOWN, info.comment));
+	vm_image_info_free(&info);
+}
+
+static int print_table(const struct cli *cli, const struct vm_instance *images, size_t count,
+                       const struct vm_usage *usage, struct vm_err *err)
+{
+	static const char *const header[] = {"NAME",   "ID",      "STATE",   "MEMORY", "EXCLUSIVE",
+	                                     "SHARED", "CREATED", "EXPIRES", "COMMENT"};
+	VM_AUTO(cli_grid_free) struct cli_grid grid = {0};
+
+	if (cli_grid_init(&grid, header, VM_ARRAY_LEN(header), count, err) < 0)
+		return -1;
+	for (size_t i = 0; i < count; i++)
+		put_row(cli, &grid, i, &images[i], usage);
+	cli_grid_print(&grid);
+	return 0;
+}
+
+static int print_objects(const struct cli *cli, const struct vm_instance *images, size_t count,
+                         const struct vm_usage *usage, struct vm_err *err)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < count; i++) {
+		json_t *one = snapshot_json(cli, &images[i], usage, err);
+
+		if (one == NULL) {
+			json_decref(list);
+			return -1;
+		}
+		(void)json_array_append_new(list, one);
+	}
+	return cli_print_json(list, err);
+}
+
+static int print_images(struct cli *cli, const struct vm_instance *images, size_t count,
+                        struct vm_err *err)
+{
+	struct vm_usage *usage = NULL;
+	int rc;
+
+	if (cli->quiet) {
+		for (size_t i = 0; i < count; i++)
+			(void)puts(images[i].id);
+		return 0;
+	}
+	if (vm_usage_scan(&cli->root, &usage, err) < 0)
+		return -1;
+	rc = cli->output == CLI_JSON ? print_objects(cli, images, count, usage, err)
+	                             : print_table(cli, images, count, usage, err);
+	vm_usage_free(usage);
+	return rc;
+}
+
+static int run_ls(struct cli *cli, struct vm_err *err)
+{
+	struct vm_instance *images = NULL;
+	size_t count = 0;
+	int rc;
+
+	if (cli_open(cli, VM_ROOT_READ, err) < 0 ||
+	    vm_store_list(cli->root.store, VM_LIST_IMAGES, &images, &count, err) < 0)
+		return -1;
+	rc = select_images(cli, images, &count, err);
+	if (rc == 0)
+		rc = print_images(cli, images, count, err);
+	vm_instances_free(images, count);
+	return rc;
+}
+
+const struct cli_verb snapshot_ls = {
+        .name = "ls",
+        .summary = "List snapshots, and the disk space of each",
+        .synopsis = "",
+        .operands = "[INSTANCE ...]",
+        .max_operands = CLI_ANY,
+        .flags = CLI_PRINTS,
+        .run = run_ls,
+};
+
+/* --- inspect -------------------------------------------------------------------------------------
+ */
+
+static json_t *look(struct cli *cli, const char *selector, const struct vm_usage *usage,
+                    struct vm_err *err)
+{
+	VM_AUTO(vm_instance_free) struct vm_instance image = {0};
+
+	return snapshot_find(cli, selector, &image, err) < 0
+	               ? NULL
+	               : snapshot_json(cli, &image, usage, err);
+}
+
+/* One selector gives one object, several an array of those that were found. */
+static int inspect(struct cli *cli, const struct vm_usage *usage, struct vm_err *err)
+{
+	json_t *list, *one;
+
+	if (cli->operand_count == 1) {
+		one = look(cli, cli->operands[0], usage, err);
+		return one != NULL ? cli_print_json(one, err) : -1;
+	}
+	list = json_array();
+	for (int i = 0; i < cli->operand_count; i++) {
+		struct vm_err failure = {0};
+
+		one = look(cli, cli->operands[i], usage, &failure);
+		if (one == NULL)
+			cli_fail(cli, &failure);
+		else
+			(void)json_array_append_new(list, one);
+	}
+	return cli_print_json(list, err);
+}
+
+static int run_inspect(struct cli *cli, struct vm_err *err)
+{
+	struct vm_usage *usage = NULL;
+	int rc;
+
+	if (cli_open(cli, VM_ROOT_READ, err) < 0 || vm_usage_scan(&cli->root, &usage, err) < 0)
+		return -1;
+	rc = inspect(cli, usage, err);
+	vm_usage_free(usage);
+	return rc;
+}
+
+const struct cli_verb snapshot_inspect = {
+        .name = "inspect",
+        .summary = "Show everything about snapshots as JSON",
+        .synopsis = "",
+        .operands = "SNAPSHOT ...",
+        .min_operands = 1,
+        .max_operands = CLI_ANY,
+        .run = run_inspect,
+};
