@@ -69,7 +69,8 @@ _vmctl_value() {
 	-f) [[ $verb == create ]] && _vmctl_files -f ;;
 	--wait) [[ $glued == yes ]] && COMPREPLY=() ;;
 	-n | -t | --count | --tail | --name | --time | --timeout | --escape | --vcpus | --memory | \
-		--boot-args | --hypervisor | --since | --until) COMPREPLY=() ;;
+		--boot-args | --hypervisor | --since | --until | --comment | --label | --expires | \
+		--keep-last | --keep-within | --max-size) COMPREPLY=() ;;
 	*) return 1 ;;
 	esac
 }
@@ -90,9 +91,46 @@ _vmctl_instances() {
 	_vmctl_names "$states"
 }
 
+# What a command of a group is about: snapshots, or instances, or first the one and then the other.
+_vmctl_snapshot_operands() {
+	local root
+	root=$(_vmctl_root)
+	case $1 in
+	create | ls | gc) _vmctl_names '' ;;
+	inspect | fork | rm | restore | export)
+		[[ $1 != restore ]] || _vmctl_names ''
+		vmctl snapshot ls -o json ${root:+"$root"} 2>/dev/null | sed -n 's/^    "name": "\(.*\/.*\)",$/\1/p'
+		;;
+	esac
+}
+
+# Words after `vmctl snapshot`: "$@" is the program, and its words so far.
+_vmctl_group() {
+	local group=$1 command='' i
+	shift
+	for ((i = 1; i < COMP_CWORD; i++)); do
+		[[ ${COMP_WORDS[i]} == "$group" || ${COMP_WORDS[i]} == -* ]] && continue
+		command=${COMP_WORDS[i]}
+		break
+	done
+	if [[ -z $command ]]; then
+		_vmctl_reply < <("$@" --help 2>/dev/null | sed -n '/^Commands:/,/^$/s/^  \([a-z-]*\) .*/\1/p')
+	elif _vmctl_value "$group"; then
+		return
+	elif [[ $cur == -* ]]; then
+		_vmctl_reply < <(_vmctl_options "$@" "$command")
+	else
+		_vmctl_reply < <(_vmctl_snapshot_operands "$command")
+	fi
+}
+
 _vmctl_verb() {
 	local verb=$1
 	shift
+	if [[ $verb == snapshot ]]; then
+		_vmctl_group "$verb" "$@"
+		return
+	fi
 	if _vmctl_value "$verb"; then
 		return
 	elif [[ $cur == -* ]]; then
@@ -153,7 +191,7 @@ _vmctl_verbs() {
 
 complete -F _vmctl vmctl
 for _vmctl_word in create start stop pause resume standby restore fork ls inspect rm wait logs \
-	console events stats doctor; do
+	console events stats doctor snapshot; do
 	complete -F _vmctl "vmctl-$_vmctl_word"
 done
 unset _vmctl_word

@@ -34,6 +34,7 @@ struct edge {
 	uint64_t at;
 	size_t file;
 	bool begins;
+	bool shared; /* so the filesystem says, but not with whom */
 };
 
 /* A name: file and the directory that it is in. */
@@ -70,7 +71,7 @@ static void *add(struct list *list, size_t size, struct vm_err *err)
 	return (char *)list->items + size * list->count++;
 }
 
-static int add_extent(struct vm_usage *usage, size_t file, dev_t device, uint64_t at, uint64_t len,
+static int add_extent(struct vm_usage *usage, const struct edge *like, uint64_t len,
                       struct vm_err *err)
 {
 	for (int end = 0; end < 2; end++) {
@@ -78,10 +79,9 @@ static int add_extent(struct vm_usage *usage, size_t file, dev_t device, uint64_
 
 		if (!edge)
 			return -1;
-		*edge = (struct edge){.device = device,
-		                      .at = end ? at + len : at,
-		                      .file = file,
-		                      .begins = end == 0};
+		*edge = *like;
+		edge->at += end ? len : 0;
+		edge->begins = end == 0;
 	}
 	return 0;
 }
@@ -89,12 +89,12 @@ static int add_extent(struct vm_usage *usage, size_t file, dev_t device, uint64_
 /* Bytes that nobody else can have, on a device that there is not. */
 static int add_private(struct vm_usage *usage, size_t file, uint64_t len, struct vm_err *err)
 {
-	uint64_t at = usage->unknown;
+	const struct edge edge = {.at = usage->unknown, .file = file};
 
 	if (len == 0)
 		return 0;
 	usage->unknown += len;
-	return add_extent(usage, file, 0, at, len, err);
+	return add_extent(usage, &edge, len, err);
 }
 
 /* 1 all extents are there, 0 the filesystem cannot tell, -1. */
@@ -120,12 +120,17 @@ static int map_extents(struct vm_usage *usage, int fd, size_t file, dev_t device
 			               : vm_err_sys(err, "asking where a file lies");
 		for (unsigned i = 0; i < u.map.fm_mapped_extents; i++) {
 			const struct fiemap_extent *extent = &u.map.fm_extents[i];
+			const struct edge edge = {
+			        .device = device,
+			        .at = extent->fe_physical,
+			        .file = file,
+			        .shared = extent->fe_flags & FIEMAP_EXTENT_SHARED,
+			};
 			bool known = !(extent->fe_flags &
 			               (FIEMAP_EXTENT_UNKNOWN | FIEMAP_EXTENT_DELALLOC |
 			                FIEMAP_EXTENT_DATA_INLINE));
 
-			if ((known ? add_extent(usage, file, device, extent->fe_physical,
-			                        extent->fe_length, err)
+			if ((known ? add_extent(usage, &edge, extent->fe_length, err)
 			           : add_private(usage, file, extent->fe_length, err)) < 0)
 				return -1;
 		}
@@ -309,7 +314,7 @@ static struct vm_usage_bytes walk(const struct vm_usage *usage, const bool *mark
 {
 	const struct edge *edges = usage->edges.items;
 	struct vm_usage_bytes bytes = {0};
-	size_t ours = 0, others = 0;
+	size_t ours = 0, others = 0, open = 0, shared = 0;
 
 	for (size_t i = 0; i + 1 < usage->edges.count; i++) {
 		uint64_t length = edges[i + 1].at - edges[i].at;
@@ -319,8 +324,12 @@ static struct vm_usage_bytes walk(const struct vm_usage *usage, const bool *mark
 
 		ours += in ? step : 0;
 		others += only ? 0 : step;
+		open += step;
+		shared += edges[i].shared ? step : 0;
+		/* One file alone, and the filesystem says shared: with one outside. */
 		if (ours > 0 && edges[i + 1].device == edges[i].device)
-			*(others > 0 ? &bytes.shared : &bytes.exclusive) += length;
+			*(others > 0 || (open == 1 && shared == 1) ? &bytes.shared
+			                                           : &bytes.exclusive) += length;
 	}
 	return bytes;
 }

@@ -81,6 +81,26 @@ strike() {
 	scenario_fork_running
 }
 
+@test "snapshot create of a standby and of a stopped one" {
+	scenario_snapshot
+}
+
+@test "snapshot create of a running source" {
+	scenario_snapshot_running
+}
+
+@test "snapshot rm" {
+	scenario_snapshot_rm
+}
+
+@test "snapshot restore" {
+	scenario_snapshot_restore
+}
+
+@test "snapshot fork" {
+	scenario_snapshot_fork
+}
+
 @test "doctor --repair" {
 	scenario_repair
 }

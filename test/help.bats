@@ -26,6 +26,21 @@ man_synopsis() {
 		sed -n '/^SYNOPSIS/,/^DESCRIPTION/{/^ /p}' | xargs
 }
 
+# The commands of a verb that is a group of them.
+commands_of() {
+	"vmctl-$1" --help | sed -n '/^Commands:/,/^$/s/^  \([a-z-]*\) .*/\1/p'
+}
+
+# Of a group: those of its commands, one behind the other.
+verb_synopsis() {
+	local command commands
+	commands=$(commands_of "$1")
+	[ -n "$commands" ] || help_synopsis "vmctl-$1"
+	for command in $commands; do
+		help_synopsis "vmctl-$1" "$command"
+	done | xargs
+}
+
 help_synopsis() {
 	"$@" --help | sed -n '1s/^Usage: //; 1,/^$/p' | xargs
 }
@@ -86,6 +101,18 @@ help_synopsis() {
 	[[ $output == *"did you mean 'fork'?"* ]]
 }
 
+@test "commands of a group have --help, --version and usage errors like verbs" {
+	for command in $(commands_of snapshot); do
+		[[ $(vmctl snapshot "$command" --help) == "Usage: vmctl-snapshot $command "* ]] || fail "$command"
+		[[ $(vmctl snapshot "$command" --version) == "vmctl-snapshot "[0-9]* ]] || fail "$command"
+		run vmctl snapshot "$command" --no-such-option
+		[ "$status" -eq 2 ] || fail "$command: $status"
+		[[ $output == *"unknown option '--no-such-option'"*"vmctl-snapshot $command --help"* ]] ||
+			fail "$command: $output"
+	done
+	[ ! -e "$VMCTL_ROOT" ]
+}
+
 @test "missing and surplus arguments exit 2" {
 	for verb in start stop pause resume standby restore fork inspect rm logs console; do
 		run "vmctl-$verb"
@@ -113,7 +140,7 @@ help_synopsis() {
 	command -v mandoc || skip "mandoc is not installed"
 	for verb in $verbs; do
 		from_man=$(man_synopsis "vmctl-$verb")
-		from_help=$(help_synopsis "vmctl-$verb")
+		from_help=$(verb_synopsis "$verb")
 		[ -n "$from_man" ] || fail "$verb: empty"
 		[ "$from_man" = "$from_help" ] || fail "$verb: man '$from_man', help '$from_help'"
 	done
@@ -126,10 +153,13 @@ help_synopsis() {
 		summary=$("vmctl-$verb" --help | sed -n '/^$/{n;p;q}')
 		described=$(sed -n 's/^\.Nd //p' "$page")
 		[ "$summary" = "${described^}." ] || fail "$verb: '$summary', man '$described'"
-		"vmctl-$verb" --help | sed -n '/^Options:/,/^$/p' | grep -oE -- '^ +(-., )?--[a-z-]+' |
-			grep -oE -- '--[a-z-]+' | while read -r option; do
-			grep -qE "^\.It Fl (. , )?-${option#--}( |\$)" "$page" ||
-				fail "$verb: $option is not in the manual page"
+		for command in $(commands_of "$verb") ''; do
+			# shellcheck disable=SC2086 # none, or one word
+			"vmctl-$verb" $command --help | sed -n '/^Options:/,/^$/p' |
+				grep -oE -- '^ +(-., )?--[a-z-]+' | grep -oE -- '--[a-z-]+' | while read -r option; do
+				grep -qE "^\.It Fl (. , )?-${option#--}( |\$)" "$page" ||
+					fail "$verb $command: $option is not in the manual page"
+			done
 		done
 	done
 }
@@ -191,6 +221,8 @@ help_synopsis() {
 	[ "$(complete_line vmctl ls -o = pro)" = "" ]
 	[ "$(complete_line vmctl-stats -o pro)" = prometheus ]
 	[ "$(complete_line vmctl events --verb rep)" = repair ]
+	[ "$(complete_line vmctl snapshot cr)" = create ]
+	[ "$(complete_line vmctl-snapshot gc --dry)" = --dry-run ]
 	[ "$(complete_line vmctl events --outcome bu)" = busy ]
 	for verb in $verbs; do
 		grep -qw "$verb" "$top/completions/vmctl.bash" || fail "$verb"

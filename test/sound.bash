@@ -41,6 +41,10 @@ assert_sound() {
 	assert_equal "$(live_vmms)" "$known"
 	assert_equal "$(find "$VMCTL_ROOT/guests" -mindepth 1 -maxdepth 1 -printf '%f\n' | sort)" \
 		"$(vmctl ls -q | sort)"
+	[ ! -d "$VMCTL_ROOT/images" ] ||
+		assert_equal "$(find "$VMCTL_ROOT/images" -mindepth 1 -maxdepth 1 -printf '%f\n' | sort)" \
+			"$(vmctl snapshot ls -q | sort)"
+	assert_equal "$(find "$VMCTL_ROOT/trash" -mindepth 1)" ''
 	assert_equal "$(sums_in "$rest_dir")" "$rest_sums"
 }
 
