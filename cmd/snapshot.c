@@ -2,8 +2,8 @@
 #include "snapshot/snapshot.h"
 
 static const struct cli_verb *const commands[] = {
-        &snapshot_create,  &snapshot_ls, &snapshot_inspect, &snapshot_fork,
-        &snapshot_restore, &snapshot_rm, &snapshot_gc,      NULL,
+        &snapshot_create,   &snapshot_ls, &snapshot_inspect, &snapshot_fork, &snapshot_restore,
+        &snapshot_compress, &snapshot_rm, &snapshot_gc,      NULL,
 };
 
 static const struct cli_group group = {.name = "snapshot", .commands = commands};

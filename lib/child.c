@@ -114,7 +114,8 @@ int vm_child_reserve(struct vm_op *op, struct vm_child *children, size_t count, 
 
 int vm_child_make_dir(struct vm_op *op, struct vm_child *child, struct vm_err *err)
 {
-	child->dir_fd = vm_fs_make_dir(vm_root_kind_fd(op->root, child->row.kind), child->row.id, err);
+	child->dir_fd =
+	        vm_fs_make_dir(vm_root_kind_fd(op->root, child->row.kind), child->row.id, err);
 	return child->dir_fd < 0 ? -1 : 0;
 }
 

@@ -59,8 +59,8 @@ int vm_config_load_from(const char *system_path, const char *root_path,
 int vm_config_parse(const char *text, size_t len, const char *origin, struct vm_config *config,
                     struct vm_err *err);
 /*
- * "none", "forever", "5", "5s", "500ms", "2m", "1h", "7d", "2w" to milliseconds (0, -1, ...), at most 366 days;
- * usage names `what`.
+ * "none", "forever", "5", "5s", "500ms", "2m", "1h", "7d", "2w" to milliseconds (0, -1, ...), at
+ * most 366 days; usage names `what`.
  */
 int vm_duration_parse(const char *text, const char *what, int64_t *ret_ms, struct vm_err *err);
 

@@ -52,13 +52,13 @@ struct vm_past_event {
 
 /* Which events are wanted; all that is 0 or "" lets every event through, but for `last`. */
 struct vm_event_filter {
-	int64_t after;                       /* seq: only later ones */
-	int64_t since_us, until_us;          /* CLOCK_REALTIME: from then on; before then */
-	const char *verbs;                   /* "fork,rm", or NULL */
-	const char *outcome;                 /* or NULL */
-	char instance_id[VM_ID_LEN + 1];     /* about this instance, or ... */
+	int64_t after;                            /* seq: only later ones */
+	int64_t since_us, until_us;               /* CLOCK_REALTIME: from then on; before then */
+	const char *verbs;                        /* "fork,rm", or NULL */
+	const char *outcome;                      /* or NULL */
+	char instance_id[VM_ID_LEN + 1];          /* about this instance, or ... */
 	char instance_name[VM_FULL_NAME_MAX + 1]; /* ... about one of this name, whichever it was */
-	int64_t last;                        /* only the last so many; -1: all */
+	int64_t last;                             /* only the last so many; -1: all */
 };
 
 /*

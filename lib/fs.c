@@ -37,6 +37,13 @@ int vm_fs_fail(int dir_fd, const char *name, const char *doing, struct vm_err *e
 	return vm_err_sys(err, "%s %s", doing, vm_fs_path(dir_fd, name, path, sizeof(path)));
 }
 
+int vm_fs_wrap(int dir_fd, const char *name, struct vm_err *err)
+{
+	char path[VM_PATH_SHOWN];
+
+	return vm_err_wrap(err, "%s", vm_fs_path(dir_fd, name, path, sizeof(path)));
+}
+
 int vm_fs_open_dir(int dir_fd, const char *name, struct vm_err *err)
 {
 	int fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);

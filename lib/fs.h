@@ -74,6 +74,8 @@ char *vm_fs_path(int dir_fd, const char *name, char *buf, size_t size);
  * path: "DOING /var/lib/vmctl/guests/ID/NAME: No space left on device". Returns -1.
  */
 int vm_fs_fail(int dir_fd, const char *name, const char *doing, struct vm_err *err);
+/* Puts the full path in front of an error that is set. Returns -1. */
+int vm_fs_wrap(int dir_fd, const char *name, struct vm_err *err);
 
 /* Bytes an unprivileged writer could still use on the filesystem of fd. */
 int vm_fs_free_bytes(int fd, uint64_t *ret_bytes, struct vm_err *err);

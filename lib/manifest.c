@@ -148,6 +148,16 @@ static int check_stamp(const json_t *json, const struct vm_instance *row,
 	return driver->check_version(version, binary->version, err);
 }
 
+/* A compressed one is checked when it is unpacked. */
+static int check_memory(int dir_fd, const struct vm_spec *spec, struct vm_err *err)
+{
+	bool packed =
+	        !vm_fs_exists(dir_fd, VM_FILE_MEMORY) && vm_fs_exists(dir_fd, VM_FILE_COMPRESSED);
+
+	return check_size(dir_fd, packed ? VM_FILE_COMPRESSED : VM_FILE_MEMORY,
+	                  packed ? 0 : spec->memory_bytes, err);
+}
+
 int vm_manifest_check(int dir_fd, const struct vm_instance *row, const struct vm_spec *spec,
                       const struct vm_driver *driver, const struct vm_driver_info *binary,
                       struct vm_err *err)
@@ -166,9 +176,9 @@ int vm_manifest_check(int dir_fd, const struct vm_instance *row, const struct vm
 	rc = json ? check_stamp(json, row, driver, binary, err)
 	          : vm_err_set(err, VM_ERR_CORRUPT, VM_FILE_MANIFEST " is not JSON");
 	json_decref(json);
-	if (rc == 0 && (check_size(dir_fd, VM_FILE_MEMORY, spec->memory_bytes, err) < 0 ||
-	                check_size(dir_fd, VM_FILE_STATE, 0, err) < 0 ||
-	                vm_manifest_check_files(dir_fd, spec, false, err) < 0))
+	if (rc == 0 &&
+	    (check_memory(dir_fd, spec, err) < 0 || check_size(dir_fd, VM_FILE_STATE, 0, err) < 0 ||
+	     vm_manifest_check_files(dir_fd, spec, false, err) < 0))
 		rc = -1;
 	return rc < 0 ? vm_err_wrap(err, "%s", row->name) : 0;
 }

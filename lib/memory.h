@@ -18,4 +18,10 @@
 int vm_memory_use(struct vm_op *op, const struct vm_held *held, struct vm_lock *ret_lock,
                   struct vm_err *err);
 
+/*
+ * Compresses the memory of an image that is held shared or alone, and drops the raw file; the next
+ * who needs it unpacks it again. Done already: nothing to do.
+ */
+int vm_memory_pack(struct vm_op *op, const struct vm_held *held, struct vm_err *err);
+
 #endif

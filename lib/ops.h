@@ -38,7 +38,7 @@ struct vm_op {
 	/* Set by the verbs that end a VMM: one that does not answer is killed, by force at once. */
 	bool ends_vmm, force;
 	bool tolerate_damage; /* set by vm_rm(force): a missing directory is no reason to refuse */
-	unsigned on; /* kinds it works on, a bit mask of 1 << enum vm_kind; 0: instances */
+	unsigned on;          /* kinds it works on, a bit mask of 1 << enum vm_kind; 0: instances */
 };
 /* Begins the operation, or the next one of the same run: its clocks start anew. */
 void vm_op_begin(struct vm_op *op);
@@ -118,6 +118,9 @@ int vm_snapshot_create(struct vm_op *op, const char *instance, const char *name,
 /* Forks of an image are vm_fork()'s, with the image as the source. */
 int vm_snapshot_rm(struct vm_op *op, const char *selector, struct vm_instance *ret,
                    struct vm_err *err);
+/* Compresses the memory of an image; of one without memory that is invalid_state. */
+int vm_snapshot_compress(struct vm_op *op, const char *selector, struct vm_instance *ret,
+                         struct vm_err *err);
 /*
  * Puts an instance that has no VMM back to one of its own images: disks, and memory if the image
  * has any. All that it had since is lost, in one step, once the new files are complete. Errors:

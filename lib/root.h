@@ -21,7 +21,7 @@ enum vm_root_mode {
 };
 
 struct vm_root {
-	char *path;                                    /* absolute */
+	char *path; /* absolute */
 	/* -1 for a missing root that is only read; images_fd also for one of an older vmctl */
 	int fd, guests_fd, images_fd, locks_fd, run_fd, trash_fd;
 	struct vm_config config;
@@ -31,8 +31,8 @@ struct vm_root {
 };
 #define VM_ROOT_INIT                                                                               \
 	{                                                                                          \
-		.fd = -1, .guests_fd = -1, .images_fd = -1, .locks_fd = -1, .run_fd = -1, .trash_fd = -1,           \
-		.store_lock = VM_LOCK_INIT                                                         \
+		.fd = -1, .guests_fd = -1, .images_fd = -1, .locks_fd = -1, .run_fd = -1,          \
+		.trash_fd = -1, .store_lock = VM_LOCK_INIT                                         \
 	}
 
 /*

@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "held.h"
+#include "memory.h"
 #include "remove.h"
 #include "util.h"
 
@@ -70,4 +71,39 @@ int vm_snapshot_rm(struct vm_op *op, const char *selector, struct vm_instance *r
 	op->on = 1U << VM_KIND_IMAGE;
 	op->tolerate_damage = true;
 	return vm_held_run(op, selector, rm_steps, NULL, ret, err);
+}
+
+static int compress(struct vm_op *op, const struct vm_held *held, struct vm_err *err)
+{
+	struct vm_event event;
+
+	if (held->row.state != VM_STATE_STANDBY)
+		return vm_err_set(err, VM_ERR_INVALID_STATE, "%s has no memory, only disks",
+		                  held->row.name);
+	if (vm_memory_pack(op, held, err) < 0)
+		return -1;
+	event = vm_op_event(op, &held->row, VM_OK);
+	return vm_store_record(op->root->store, &event, err);
+}
+
+int vm_snapshot_compress(struct vm_op *op, const char *selector, struct vm_instance *ret,
+                         struct vm_err *err)
+{
+	struct vm_held held = VM_HELD_INIT;
+	int rc;
+
+	op->on = 1U << VM_KIND_IMAGE;
+	op->verb = "compress";
+	/* Shared: forks go on meanwhile, with the raw file as long as it is there. */
+	rc = vm_held_take(op, selector, VM_LOCK_SHARED, &held, err);
+	if (rc == 0)
+		rc = compress(op, &held, err);
+	if (rc < 0) {
+		vm_op_record_failure(op, err);
+	} else if (ret) {
+		*ret = held.row;
+		held.row.spec = NULL;
+	}
+	vm_held_release(&held);
+	return rc;
 }

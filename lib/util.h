@@ -16,8 +16,8 @@
 #define VM_ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
 
 enum {
-	VM_ID_LEN = 24,   /* [a-z0-9], from getrandom() */
-	VM_NAME_MAX = 63, /* as a DNS label */
+	VM_ID_LEN = 24,                         /* [a-z0-9], from getrandom() */
+	VM_NAME_MAX = 63,                       /* as a DNS label */
 	VM_FULL_NAME_MAX = 2 * VM_NAME_MAX + 1, /* of a snapshot: INSTANCE/NAME */
 };
 

@@ -364,6 +364,31 @@ scenario_snapshot_restore() {
 	wait_for has_ticked src
 }
 
+# Compressed by the one verb and unpacked by the other.
+scenario_snapshot_compress() {
+	local sums dir
+	prepare_raw() {
+		[ -e "$dir/memory" ] || vmctl snapshot fork src/base web --target-state standby >/dev/null
+		vmctl rm --force web >/dev/null 2>&1 || true
+		rm -f "$dir/memory.zst"
+	}
+	prepare_packed() {
+		vmctl rm --force web >/dev/null 2>&1 || true
+		vmctl snapshot compress src/base >/dev/null
+	}
+	fork_it() {
+		vmctl rm --force web >/dev/null 2>&1 || true
+		vmctl snapshot fork src/base web --target-state standby >/dev/null
+		assert_equal "$(sha256sum <"$(dir_of web)/memory")" "$sums"
+	}
+	vmctl fork rest src --target-state standby
+	vmctl snapshot create src base
+	dir=$(vmctl snapshot inspect src/base | jq -r .directory)
+	sums=$(sha256sum <"$dir/memory")
+	prepare=prepare_raw next=fork_it walk snapshot compress src/base
+	prepare=prepare_packed next=fork_it walk snapshot fork src/base web --target-state standby
+}
+
 scenario_snapshot_fork() {
 	prepare_no_fork() {
 		vmctl rm --force web >/dev/null 2>&1 || true

@@ -155,6 +155,10 @@ strike() {
 	scenario_snapshot_fork
 }
 
+@test "snapshot compress, and a fork of a compressed one" {
+	scenario_snapshot_compress
+}
+
 @test "doctor --repair" {
 	scenario_repair
 }

@@ -252,6 +252,51 @@ image_field() {
 	assert_clean
 }
 
+@test "memory at rest is compressed, and unpacked once by the forks that need it" {
+	local i pids=() dir sums bytes
+	make_running web --memory 32M
+	vmctl snapshot create web base --compress
+	vmctl rm --force web
+	dir=$(image_dir web/base)
+	assert [ ! -e "$dir/memory" ]
+	bytes=$(stat -c %s "$dir/memory.zst")
+	assert [ "$bytes" -lt 4194304 ]
+	for i in 1 2 3 4; do
+		vmctl snapshot fork web/base "web-$i" >/dev/null &
+		pids+=($!)
+	done
+	wait_all "${pids[@]}"
+	assert_equal "$(count_status 0)" 4
+	for i in 1 2 3 4; do
+		wait_for has_ticked "web-$i"
+		assert_equal "$(stat -c %i "$(dir_of "web-$i")/memory")" "$(stat -c %i "$dir/memory")"
+	done
+	# Unpacked it is the memory, byte for byte, with holes where nothing is.
+	assert [ "$(stat -c %s "$dir/memory")" = 33554432 ]
+	assert [ "$(du -B1 "$dir/memory" | cut -f 1)" -lt 4194304 ]
+	sums=$(sha256sum <"$dir/memory")
+	vmctl snapshot compress web/base
+	assert [ ! -e "$dir/memory" ]
+	vmctl snapshot compress web/base
+	assert_equal "$(zstd -dc "$dir/memory.zst" | sha256sum)" "$sums"
+	vmctl snapshot fork web/base last
+	wait_for has_ticked last
+	# A damaged one is told, and leaves nothing.
+	vmctl snapshot compress web/base
+	printf x | dd of="$dir/memory.zst" bs=1 seek=$((bytes / 2)) conv=notrunc status=none
+	run -10 vmctl snapshot fork web/base broken
+	assert_output --partial "$dir/memory.zst"
+	truncate -s $((bytes / 2)) "$dir/memory.zst"
+	run -10 vmctl snapshot fork web/base broken
+	assert_equal "$(find "$dir" -name 'memory*' | wc -l)" 1
+	vmctl rm --force web-1
+	vmctl snapshot create web-2 disks >/dev/null
+	vmctl stop --force web-2
+	vmctl snapshot create web-2 only-disks
+	run -6 vmctl snapshot compress web-2/only-disks
+	assert_clean
+}
+
 @test "gc: what has expired, what no rule keeps, and the oldest until the others fit" {
 	local i
 	make_standby web

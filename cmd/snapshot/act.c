@@ -91,3 +91,25 @@ const struct cli_verb snapshot_rm = {
         .flags = CLI_WAITS | CLI_PRINTS,
         .run = run_rm,
 };
+
+static int compress_one(struct cli *cli, const char *selector, struct vm_instance *ret,
+                        struct vm_err *err)
+{
+	return vm_snapshot_compress(&cli->op, selector, ret, err);
+}
+
+static int run_compress(struct cli *cli, struct vm_err *err)
+{
+	return cli_each(cli, compress_one, err);
+}
+
+const struct cli_verb snapshot_compress = {
+        .name = "compress",
+        .summary = "Compress the memory of snapshots until it is needed",
+        .synopsis = "",
+        .operands = "SNAPSHOT ...",
+        .min_operands = 1,
+        .max_operands = CLI_ANY,
+        .flags = CLI_WAITS | CLI_PRINTS,
+        .run = run_compress,
+};

@@ -85,8 +85,11 @@ int snapshot_info_option(struct vm_image_info *info, int key, const char *value,
 	}
 }
 
+enum { KEY_COMPRESS = SNAPSHOT_INFO_KEYS };
+
 static const struct cli_option create_options[] = {
         SNAPSHOT_INFO_OPTIONS,
+        {"compress", KEY_COMPRESS, NULL, "compress its memory, too", 0, false},
         {NULL, 0, NULL, NULL, 0, false},
 };
 
@@ -94,7 +97,23 @@ static int option(void *ctx, int key, const char *value, struct vm_err *err)
 {
 	struct snapshot_options *options = ctx;
 
+	if (key == KEY_COMPRESS) {
+		options->compress = true;
+		return 0;
+	}
 	return snapshot_info_option(&options->info, key, value, err);
+}
+
+/* An operation of its own: a snapshot that cannot be compressed is one all the same. */
+static void compress(struct cli *cli, const struct vm_instance *image)
+{
+	struct vm_err err = {0};
+
+	if (image->state != VM_STATE_STANDBY)
+		return;
+	cli_begin(cli);
+	if (vm_snapshot_compress(&cli->op, image->id, NULL, &err) < 0)
+		cli_fail(cli, &err);
 }
 
 static int run(struct cli *cli, struct vm_err *err)
@@ -108,13 +127,15 @@ static int run(struct cli *cli, struct vm_err *err)
 	                       &image, err) < 0)
 		return -1;
 	cli_say_took(cli, image.name);
+	if (options->compress)
+		compress(cli, &image);
 	return cli_print_instance(cli, &image, err);
 }
 
 const struct cli_verb snapshot_create = {
         .name = "create",
         .summary = "Make a snapshot of an instance",
-        .synopsis = "[--comment TEXT] [--label KEY=VALUE] [--expires DURATION]",
+        .synopsis = "[--comment TEXT] [--label KEY=VALUE] [--expires DURATION] [--compress]",
         .operands = "INSTANCE [NAME]",
         .min_operands = 1,
         .max_operands = 2,

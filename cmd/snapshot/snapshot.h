@@ -11,11 +11,11 @@ struct snapshot_options {
 	struct vm_image_info info; /* what `create` says of the image; owned */
 	struct vm_fork_request fork;
 	struct vm_gc_policy gc;
-	bool dry_run;
+	bool dry_run, compress;
 };
 
 extern const struct cli_verb snapshot_create, snapshot_ls, snapshot_inspect, snapshot_rm,
-        snapshot_restore, snapshot_fork, snapshot_gc;
+        snapshot_restore, snapshot_fork, snapshot_gc, snapshot_compress;
 
 /* Options that say something of an image: --comment, --label, --expires. */
 enum snapshot_info_key {

@@ -22,8 +22,9 @@
 /* Files of an instance's directory that generic code and drivers share. */
 #define VM_FILE_KERNEL "kernel"
 #define VM_FILE_INITRD "initrd"
-#define VM_FILE_MEMORY "memory" /* published memory: immutable, shared by hard links */
-#define VM_FILE_STATE "vmstate" /* published state file: immutable */
+#define VM_FILE_MEMORY "memory"         /* published memory: immutable, shared by hard links */
+#define VM_FILE_COMPRESSED "memory.zst" /* the same compressed; either may be missing, not both */
+#define VM_FILE_STATE "vmstate"         /* published state file: immutable */
 /* A running source's state, kept in its first fork until every fork has its own. */
 #define VM_FILE_SOURCE_STATE "vmstate.source"
 #define VM_FILE_API_SOCKET "vmm.sock"
