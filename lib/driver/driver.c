@@ -13,7 +13,7 @@ enum { SLOWEST_DISK_BYTES_PER_MS = 8 * 1024 };
 
 char *vm_disk_file(const struct vm_disk *disk, char *buf)
 {
-	snprintf(buf, VM_DISK_FILE_SIZE, "disk-%s.img", disk->id);
+	snprintf(buf, VM_DISK_FILE_SIZE, VM_DISK_FILE_FORMAT, disk->id);
 	return buf;
 }
 

@@ -18,6 +18,7 @@
 #include "../spec.h"
 #include "../store.h"
 #include "../vmm.h"
+#include "state.h"
 
 /* Files of an instance's directory that generic code and drivers share. */
 #define VM_FILE_KERNEL "kernel"
@@ -30,6 +31,7 @@
 #define VM_FILE_API_SOCKET "vmm.sock"
 #define VM_FILE_VSOCK "vsock.sock"
 /* "disk-<id>.img" */
+#define VM_DISK_FILE_FORMAT "disk-%s.img"
 enum { VM_DISK_FILE_SIZE = VM_DISK_ID_MAX + 16 };
 char *vm_disk_file(const struct vm_disk *disk, char *buf);
 /* fsync of every disk that can be written. */
@@ -106,6 +108,15 @@ struct vm_driver {
 	 * incompatible. */
 	int (*check_version)(const char *version, const char *now, struct vm_err *err);
 	int (*move_state)(const struct vm_state_move *move, struct vm_err *err);
+	/*
+	 * Saved states as files (state.h): whether a file, damaged or not, is one of this driver's;
+	 * what it records; the same with other paths, where caps.state_rewrite. All NULL: none.
+	 */
+	bool (*knows_state)(const void *data, size_t len);
+	int (*describe_state)(const void *data, size_t len, struct vm_state_info *ret,
+	                      struct vm_err *err);
+	int (*rewrite_state)(const void *data, size_t len, const struct vm_state_changes *changes,
+	                     void **ret_data, size_t *ret_len, struct vm_err *err);
 	/*
 	 * Whether VM_FILE_MEMORY can be linked and loaded as it is: 1, 0, -1. NULL: it always can.
 	 */
