@@ -80,7 +80,8 @@ strike() {
 			is_racy "$point" || is_tolerated "$point" "$(cut -d' ' -f3- <<<"$error")" "$verb" ||
 				fail "$point failed, and the verb did not notice"
 		fi
-		[ "$(rows_and_vmms)" = "$before" ] || {
+		# What no row tells may have changed as well: then `anew` is set.
+		[ -z "${anew:-}" ] && [ "$(rows_and_vmms)" = "$before" ] || {
 			$next
 			assert_sound
 			$prepare
