@@ -18,7 +18,6 @@
 #include "../spec.h"
 #include "../store.h"
 #include "../vmm.h"
-#include "state.h"
 
 /* Files of an instance's directory that generic code and drivers share. */
 #define VM_FILE_KERNEL "kernel"
@@ -74,6 +73,36 @@ struct vm_machine {
 
 enum vm_guest_state { VM_GUEST_NOT_STARTED, VM_GUEST_RUNNING, VM_GUEST_PAUSED };
 
+/* What a saved state says of the machine and its files. */
+enum vm_state_path_kind {
+	VM_STATE_KERNEL,
+	VM_STATE_INITRD,
+	VM_STATE_DISK,
+	VM_STATE_PMEM, /* a disk that the guest sees as memory */
+	VM_STATE_VSOCK,
+	VM_STATE_BOOT_ARGS, /* a path in the boot arguments: the guest's, and never changed */
+};
+const char *vm_state_path_kind_name(enum vm_state_path_kind kind);
+
+struct vm_state_path {
+	enum vm_state_path_kind kind;
+	char *text;           /* as recorded: UTF-8 without NUL; owned */
+	char id[128];         /* of a disk: the id that the VMM knows it by; else "" */
+	bool root, read_only; /* of a disk */
+	size_t at;            /* where the text stands in the state */
+};
+struct vm_state_info {
+	const char *encoding; /* "bincode" */
+	char format[24];      /* version of the format, "6.0.0" */
+	char version[24];     /* of the hypervisor that reads it, "1.12"; "" when not known */
+	uint64_t memory_bytes;
+	unsigned vcpus;
+	uint64_t guest_cid; /* 0: no vsock */
+	struct vm_state_path *paths;
+	size_t count;
+};
+void vm_state_info_free(struct vm_state_info *info);
+
 /* A saved state to be made another instance's. */
 struct vm_state_move {
 	int from_fd; /* source directory with VM_FILE_STATE (or `from_name`) */
@@ -109,14 +138,21 @@ struct vm_driver {
 	int (*check_version)(const char *version, const char *now, struct vm_err *err);
 	int (*move_state)(const struct vm_state_move *move, struct vm_err *err);
 	/*
-	 * Saved states as files (state.h): whether a file, damaged or not, is one of this driver's;
-	 * what it records; the same with other paths, where caps.state_rewrite. All NULL: none.
+	 * What a saved state says. Not NULL where caps.state_rewrite. Errors: unsupported (not of
+	 * this hypervisor, or not understood), corrupt, incompatible.
 	 */
-	bool (*knows_state)(const void *data, size_t len);
 	int (*describe_state)(const void *data, size_t len, struct vm_state_info *ret,
 	                      struct vm_err *err);
-	int (*rewrite_state)(const void *data, size_t len, const struct vm_state_changes *changes,
-	                     void **ret_data, size_t *ret_len, struct vm_err *err);
+	/*
+	 * A copy with other paths (texts[i] for info->paths[i] as described from these bytes, NULL:
+	 * as it is; texts may be NULL) and, unless 0, another guest CID. A relative path that is
+	 * shorter than the recorded one is padded to its length, so that nothing else moves. The
+	 * copy was read back and compared. Not NULL where caps.state_rewrite. Errors: as above;
+	 * usage (a text that cannot be recorded, a reserved CID), incompatible (no vsock).
+	 */
+	int (*rewrite_state)(const void *data, size_t len, const struct vm_state_info *info,
+	                     const char *const *texts, uint64_t new_cid, void **ret_data,
+	                     size_t *ret_len, struct vm_err *err);
 	/*
 	 * Whether VM_FILE_MEMORY can be linked and loaded as it is: 1, 0, -1. NULL: it always can.
 	 */
@@ -140,6 +176,15 @@ extern const struct vm_driver *const vm_drivers[];
 
 /* By name, NULL for the default. Errors: unsupported, listing the drivers there are. */
 int vm_driver_find(const char *name, const struct vm_driver **ret, struct vm_err *err);
+
+/* The largest state that is read. */
+enum { VM_STATE_MAX_BYTES = 16 * 1024 * 1024 };
+/*
+ * Asks each driver whose state it is. Errors: those of the driver that came closest; free *ret_info
+ * with vm_state_info_free().
+ */
+int vm_driver_recognise(const void *data, size_t len, const struct vm_driver **ret_driver,
+                        struct vm_state_info *ret_info, struct vm_err *err);
 
 int vm_driver_boot(struct vm_machine *machine, struct vm_err *err);
 int vm_driver_load(struct vm_machine *machine, bool resume, struct vm_err *err);

@@ -9,7 +9,9 @@
 
 #define DEFAULT_BOOT_ARGS "console=ttyS0 reboot=k panic=1 pci=off"
 
-enum { MIB = 1024 * 1024 };
+enum {
+	MIB = 1024 * 1024,
+};
 
 static int check_spec(const struct vm_spec *spec, struct vm_err *err)
 {
@@ -206,7 +208,7 @@ static int move_state(const struct vm_state_move *move, struct vm_err *err)
 	VM_AUTO_FREE void *rewritten = NULL;
 	size_t len, new_len;
 
-	if (vm_fs_read(move->from_fd, move->from_name, VM_STATE_FILE_MAX_BYTES, &data, &len, err) < 0)
+	if (vm_fs_read(move->from_fd, move->from_name, VM_STATE_MAX_BYTES, &data, &len, err) < 0)
 		return -1;
 	if (move->from_cid == move->to_cid) {
 		struct vm_fc_state_info info;
@@ -265,7 +267,6 @@ const struct vm_driver vm_driver_firecracker = {
         .ask_shutdown = ask_shutdown,
         .check_version = check_version,
         .move_state = move_state,
-        .knows_state = vm_fc_state_knows,
         .describe_state = vm_fc_state_describe,
         .rewrite_state = vm_fc_state_rewrite,
         .ended_by_guest = ended_by_guest,

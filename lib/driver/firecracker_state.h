@@ -14,8 +14,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "driver.h"
 #include "err.h"
-#include "state.h"
 
 enum vm_fc_encoding {
 	VM_FC_BINCODE, /* formats 4 to 8: fixed-width fields in order; Firecracker 1.10 to 1.14 */
@@ -46,13 +46,15 @@ uint64_t vm_fc_state_crc(const void *data, size_t len);
 int vm_fc_state_check(const void *data, size_t len, struct vm_fc_state_info *ret_info,
                       struct vm_err *err);
 
-/* Whether it begins like a state file of any architecture, intact or not. */
-bool vm_fc_state_knows(const void *data, size_t len);
-/* The driver's describe_state and rewrite_state (state.h). */
+/*
+ * The driver's describe_state and rewrite_state (driver.h). A state is read from its first field to
+ * its last by the structure of its format; one that does not have it is refused, not guessed at.
+ */
 int vm_fc_state_describe(const void *data, size_t len, struct vm_state_info *ret,
                          struct vm_err *err);
-int vm_fc_state_rewrite(const void *data, size_t len, const struct vm_state_changes *changes,
-                        void **ret_data, size_t *ret_len, struct vm_err *err);
+int vm_fc_state_rewrite(const void *data, size_t len, const struct vm_state_info *info,
+                        const char *const *texts, uint64_t new_cid, void **ret_data,
+                        size_t *ret_len, struct vm_err *err);
 
 /*
  * Makes a copy of a state with another guest CID; everything else but the CRC trailer stays as it

@@ -10,6 +10,7 @@ enum {
 	VM_FC_TRAILER_LEN = 8,
 	VM_FC_UDS_PATH_MAX = 107, /* sockaddr_un.sun_path less its NUL: no longer path was ever
 	                             bound */
+	VM_FC_PATH_MAX = 4095,    /* PATH_MAX less its NUL */
 	VM_FC_CID_MIN = 3,
 };
 

@@ -170,7 +170,7 @@ int vm_fc_state_walk(const struct vm_fc_state *state, struct vm_fc_walk *ret, st
 /* --- what is recorded --------------------------------------------------------------------------
  */
 
-static const char *versions_of(unsigned long major)
+static const char *version_of(unsigned long major)
 {
 	static const char *const versions[] = {
 	        [4] = "1.10", [5] = "1.11", [6] = "1.12",  [7] = "1.13",
@@ -217,7 +217,7 @@ static char *copy_text(const struct vm_fc_walk *walk, const struct vm_fc_field *
 struct reader {
 	const struct vm_fc_walk *walk;
 	struct vm_state_info *info;
-	char *id;
+	char id[sizeof(((struct vm_state_path *)NULL)->id)];
 	bool root;
 };
 
@@ -233,7 +233,7 @@ static struct vm_state_path *add_path(struct reader *reader, enum vm_state_path_
 		return NULL;
 	}
 	info->paths = paths;
-	paths[info->count] = (struct vm_state_path){.kind = kind, .offset = offset};
+	paths[info->count] = (struct vm_state_path){.kind = kind, .at = offset};
 	return &paths[info->count++];
 }
 
@@ -244,13 +244,14 @@ static int add_text(struct reader *reader, const struct vm_fc_field *field,
 
 	if (!path)
 		return -1;
-	path->id = vm_take_ptr(&reader->id);
+	memcpy(path->id, reader->id, sizeof(path->id));
 	path->root = reader->root;
+	reader->id[0] = '\0';
 	reader->root = false;
-	if (field->size == 0 || field->size > VM_STATE_PATH_MAX)
+	if (field->size == 0 || field->size > VM_FC_PATH_MAX)
 		return vm_err_set(err, VM_ERR_INCOMPATIBLE,
 		                  "the %s path at offset %zu of the state file has %zu bytes",
-		                  vm_state_kind_name(kind), field->offset, field->size);
+		                  vm_state_path_kind_name(kind), field->offset, field->size);
 	path->text = copy_text(reader->walk, field, "a path", err);
 	return path->text ? 0 : -1;
 }
@@ -282,9 +283,16 @@ static int add_boot_args(struct reader *reader, const struct vm_fc_field *field,
 
 static int take_id(struct reader *reader, const struct vm_fc_field *field, struct vm_err *err)
 {
-	free(reader->id);
-	reader->id = copy_text(reader->walk, field, "a device's id", err);
-	return reader->id ? 0 : -1;
+	VM_AUTO_FREE char *id = copy_text(reader->walk, field, "a device's id", err);
+
+	if (!id)
+		return -1;
+	if (field->size >= sizeof(reader->id))
+		return vm_err_set(err, VM_ERR_INCOMPATIBLE,
+		                  "a device's id at offset %zu of the state file has %zu bytes",
+		                  field->offset, field->size);
+	memcpy(reader->id, id, field->size + 1);
+	return 0;
 }
 
 static int take_memory(struct reader *reader, const struct vm_fc_field *field, struct vm_err *err)
@@ -364,7 +372,6 @@ static int read_fields(const struct vm_fc_walk *walk, struct vm_state_info *info
 
 	for (size_t i = 0; i < walk->field_count && rc == 0; i++)
 		rc = take_field(&reader, &walk->fields[i], err);
-	free(reader.id);
 	return rc;
 }
 
@@ -373,9 +380,9 @@ int vm_fc_state_read(const struct vm_fc_state *state, const struct vm_fc_walk *w
 {
 	struct vm_state_info info = {
 	        .encoding = state->info.encoding == VM_FC_BINCODE ? "bincode" : "bitcode",
-	        .versions = versions_of(vm_fc_state_major(state)),
 	};
 
+	snprintf(info.version, sizeof(info.version), "%s", version_of(vm_fc_state_major(state)));
 	memcpy(info.format, state->info.format, sizeof(info.format));
 	if (read_fields(walk, &info, err) < 0) {
 		vm_state_info_free(&info);
@@ -385,12 +392,12 @@ int vm_fc_state_read(const struct vm_fc_state *state, const struct vm_fc_walk *w
 	return 0;
 }
 
-bool vm_fc_state_knows(const void *data, size_t len)
+/* Whether it begins like a state of any architecture; bitcode has a zero byte in front. */
+static bool begins_like_a_state(const uint8_t *bytes, size_t len)
 {
 	static const uint8_t magic[] = {0x84, 0x19, 0x10, 0x07};
-	const uint8_t *bytes = data;
 
-	for (size_t at = 4; at < 6; at++) { /* bitcode has a zero byte in front */
+	for (size_t at = 4; at < 6; at++) {
 		if (len >= at + sizeof(magic) && memcmp(bytes + at, magic, sizeof(magic)) == 0)
 			return true;
 	}
@@ -404,6 +411,11 @@ int vm_fc_state_describe(const void *data, size_t len, struct vm_state_info *ret
 	struct vm_fc_walk walk = {0};
 	int rc;
 
+	/* Before the checksum: what is another hypervisor's is not a damaged one of ours. */
+	if (!begins_like_a_state(data, len))
+		return vm_err_set(
+		        err, VM_ERR_UNSUPPORTED,
+		        "this is no state file of Firecracker: it does not begin like one");
 	if (vm_fc_state_open(data, len, &state, err) < 0 ||
 	    vm_fc_state_walk(&state, &walk, err) < 0)
 		return -1;

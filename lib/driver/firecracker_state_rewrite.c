@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "firecracker_state_impl.h"
+#include "state.h"
 #include "util.h"
 
 /* Bytes of the state, and what stands in their place in the copy. */
@@ -37,76 +38,75 @@ static void rewrite_free(struct rewrite *rewrite)
 
 static int check_text(const struct vm_state_path *path, const char *text, struct vm_err *err)
 {
-	size_t max = path->kind == VM_STATE_VSOCK ? VM_FC_UDS_PATH_MAX : VM_STATE_PATH_MAX;
+	size_t max = path->kind == VM_STATE_VSOCK ? VM_FC_UDS_PATH_MAX : VM_FC_PATH_MAX;
 	size_t len = strlen(text);
 	json_t *json;
 
 	if (len == 0 || len > max)
 		return vm_err_set(err, VM_ERR_USAGE,
 		                  "the new %s path has %zu bytes: it must have 1 to %zu",
-		                  vm_state_kind_name(path->kind), len, max);
+		                  vm_state_path_kind_name(path->kind), len, max);
 	json = json_string(text);
 	if (!json)
 		return vm_err_set(err, VM_ERR_USAGE, "the new %s path is not UTF-8 text",
-		                  vm_state_kind_name(path->kind));
+		                  vm_state_path_kind_name(path->kind));
 	json_decref(json);
 	return 0;
 }
 
-/* The noted field that a path of vm_state_describe() is. */
+/* The noted field that a path is. */
 static size_t field_of(const struct rewrite *rewrite, const struct vm_state_path *path)
 {
 	size_t i = 0;
 
-	while (i < rewrite->walk.field_count &&
-	       (rewrite->walk.fields[i].offset != path->offset ||
-	        rewrite->walk.fields[i].size != strlen(path->text)))
+	while (i < rewrite->walk.field_count && rewrite->walk.fields[i].offset != path->at)
 		i++;
 	return i;
 }
 
-static int take_change(struct rewrite *rewrite, const struct vm_state_change *change,
-                       struct vm_err *err)
+static int take_text(struct rewrite *rewrite, const struct vm_state_path *path, const char *text,
+                     struct vm_err *err)
 {
-	const struct vm_state_path *path;
-	size_t field;
+	size_t field = field_of(rewrite, path), len = strlen(path->text);
+	char *fitted;
 
-	if (change->path >= rewrite->info.count)
-		return vm_err_set(err, VM_ERR_USAGE, "the state file has no path number %zu",
-		                  change->path);
-	path = &rewrite->info.paths[change->path];
-	if (path->kind == VM_STATE_BOOT_ARGS)
+	if (path->kind == VM_STATE_BOOT_ARGS || field == rewrite->walk.field_count)
 		return vm_err_set(err, VM_ERR_USAGE,
 		                  "'%s' is a path of the boot arguments: it means a file of the "
 		                  "guest and is not changed",
 		                  path->text);
-	if (check_text(path, change->text, err) < 0)
+	if (check_text(path, text, err) < 0)
 		return -1;
-	field = field_of(rewrite, path);
-	if (field == rewrite->walk.field_count || rewrite->texts[field])
-		return vm_err_set(err, VM_ERR_USAGE, "'%s' is to be changed twice", path->text);
-	rewrite->texts[field] = change->text;
+	fitted = vm_fc_walk_alloc(&rewrite->walk, (strlen(text) > len ? strlen(text) : len) + 1, 1,
+	                          err);
+	if (!fitted)
+		return -1;
+	if (!vm_state_pad(text, len, fitted))
+		memcpy(fitted, text, strlen(text) + 1);
+	rewrite->texts[field] = fitted;
 	return 0;
 }
 
-static int take_changes(struct rewrite *rewrite, const struct vm_state_changes *changes,
-                        struct vm_err *err)
+static int take_changes(struct rewrite *rewrite, const struct vm_state_info *info,
+                        const char *const *texts, struct vm_err *err)
 {
 	rewrite->texts = vm_calloc(rewrite->walk.field_count, sizeof(*rewrite->texts), err);
 	if (!rewrite->texts)
 		return -1;
-	for (size_t i = 0; i < changes->count; i++) {
-		if (take_change(rewrite, &changes->paths[i], err) < 0)
+	if (info->count != rewrite->info.count || info->guest_cid != rewrite->info.guest_cid)
+		return vm_err_set(err, VM_ERR_USAGE,
+		                  "what is to be changed was described from another state file");
+	for (size_t i = 0; i < info->count && texts; i++) {
+		if (texts[i] && take_text(rewrite, &rewrite->info.paths[i], texts[i], err) < 0)
 			return -1;
 	}
-	rewrite->guest_cid = changes->guest_cid;
-	if (changes->guest_cid == 0)
+	if (rewrite->guest_cid == 0)
 		return 0;
 	if (rewrite->info.guest_cid == 0)
-		return vm_err_set(err, VM_ERR_INVALID_STATE,
+		return vm_err_set(err, VM_ERR_INCOMPATIBLE,
 		                  "the state is of a microVM without vsock: there is no guest CID "
 		                  "to change");
-	return vm_fc_state_check_cid(changes->guest_cid, err);
+	return vm_fc_state_check_cid(rewrite->guest_cid, err);
 }
 
 /* --- which bytes change -------------------------------------------------------------------------
@@ -325,28 +325,29 @@ static int verify_copy(const struct rewrite *rewrite, const uint8_t *copy, size_
 	return rc;
 }
 
-static int run(struct rewrite *rewrite, const struct vm_state_changes *changes, uint8_t **ret,
-               size_t *ret_len, struct vm_err *err)
+static int run(struct rewrite *rewrite, const struct vm_state_info *info, const char *const *texts,
+               uint8_t **ret, size_t *ret_len, struct vm_err *err)
 {
 	if (vm_fc_state_walk(&rewrite->state, &rewrite->walk, err) < 0 ||
 	    vm_fc_state_read(&rewrite->state, &rewrite->walk, &rewrite->info, err) < 0 ||
-	    take_changes(rewrite, changes, err) < 0 || make_edits(rewrite, err) < 0)
+	    take_changes(rewrite, info, texts, err) < 0 || make_edits(rewrite, err) < 0)
 		return -1;
 	*ret = make_copy(rewrite, ret_len, err);
 	return *ret ? verify_copy(rewrite, *ret, *ret_len, err) : -1;
 }
 
-int vm_fc_state_rewrite(const void *data, size_t len, const struct vm_state_changes *changes,
-                        void **ret_data, size_t *ret_len, struct vm_err *err)
+int vm_fc_state_rewrite(const void *data, size_t len, const struct vm_state_info *info,
+                        const char *const *texts, uint64_t new_cid, void **ret_data,
+                        size_t *ret_len, struct vm_err *err)
 {
 	VM_AUTO_FREE uint8_t *copy = NULL;
-	struct rewrite rewrite = {0};
+	struct rewrite rewrite = {.guest_cid = new_cid};
 	size_t copy_len = 0;
 	int rc;
 
 	if (vm_fc_state_open(data, len, &rewrite.state, err) < 0)
 		return -1;
-	rc = run(&rewrite, changes, &copy, &copy_len, err);
+	rc = run(&rewrite, info, texts, &copy, &copy_len, err);
 	rewrite_free(&rewrite);
 	if (rc < 0)
 		return -1;
