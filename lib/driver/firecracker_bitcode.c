@@ -5,6 +5,7 @@
  * structure comes to need them first. So the walk goes through the structure as the reader does,
  * and takes a column from the input at the moment when its first value is asked for.
  */
+#include <assert.h>
 #include <string.h>
 
 #include "firecracker_layout.h"
@@ -464,27 +465,48 @@ static size_t pack_bytes(const uint8_t *values, size_t count, uint8_t *ret)
 	return at;
 }
 
-/* Without a minimum to subtract, which can be left out: paths are too short for it to save much. */
-static size_t pack_wide(const uint64_t *values, size_t count, uint8_t *ret)
+/* The narrowest of 8, 4, 2 and 1 byte, as its number. */
+static size_t width_for(uint64_t max)
 {
-	uint8_t narrow[VM_FC_TEXTS_MAX];
-	size_t packing = 3, width, at = 0;
-	uint64_t max = 0;
+	size_t packing = 3;
 
-	for (size_t i = 0; i < count; i++) {
-		max = values[i] > max ? values[i] : max;
-		narrow[i] = (uint8_t)values[i];
-	}
 	while (packing > 0 && max >> (64 >> packing) != 0)
 		packing--;
-	ret[at++] = (uint8_t)(2 * packing);
-	width = sizeof(*values) >> packing;
-	if (width == 1)
-		return at + pack_bytes(narrow, count, ret + at);
+	return packing;
+}
+
+static size_t put_little_endian(uint64_t value, size_t width, uint8_t *ret)
+{
+	for (size_t k = 0; k < width; k++)
+		ret[k] = (uint8_t)(value >> (8 * k));
+	return width;
+}
+
+static size_t pack_wide(const uint64_t *values, size_t count, uint8_t *ret)
+{
+	uint64_t min = UINT64_MAX, max = 0;
+	uint8_t narrow[VM_FC_TEXTS_MAX];
+	size_t plain, less, at = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		min = values[i] < min ? values[i] : min;
+		max = values[i] > max ? values[i] : max;
+	}
+	plain = width_for(max);
+	less = width_for(max - min);
+	if (less > plain && count > 5) {
+		ret[at++] = (uint8_t)(2 * less - 1);
+		at += put_little_endian(min, sizeof(min), ret + at);
+		plain = less;
+	} else {
+		ret[at++] = (uint8_t)(2 * plain);
+		min = 0;
+	}
+	for (size_t i = 0; i < count && plain < 3; i++)
+		at += put_little_endian(values[i] - min, sizeof(min) >> plain, ret + at);
 	for (size_t i = 0; i < count; i++)
-		for (size_t k = 0; k < width; k++)
-			ret[at++] = (uint8_t)(values[i] >> (8 * k));
-	return at;
+		narrow[i] = (uint8_t)(values[i] - min);
+	return plain < 3 ? at : at + pack_bytes(narrow, count, ret + at);
 }
 
 size_t vm_fc_pack_lengths(const uint64_t *lengths, size_t count, uint8_t *ret)
@@ -493,6 +515,7 @@ size_t vm_fc_pack_lengths(const uint64_t *lengths, size_t count, uint8_t *ret)
 	uint8_t small[VM_FC_TEXTS_MAX];
 	size_t large = 0, size;
 
+	assert(count <= VM_FC_TEXTS_MAX);
 	for (size_t i = 0; i < count; i++) {
 		small[i] = lengths[i] < UINT8_MAX ? (uint8_t)lengths[i] : UINT8_MAX;
 		if (small[i] == UINT8_MAX)

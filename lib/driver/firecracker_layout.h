@@ -136,7 +136,7 @@ bool vm_fc_walk_has(const struct vm_fc_walk *walk, const struct vm_fc_type *fiel
  * bitcode's lengths of up to VM_FC_TEXTS_MAX texts, as its encoder writes them. `ret` has room for
  * VM_FC_LENGTHS_MAX bytes; returns how many were written.
  */
-enum { VM_FC_TEXTS_MAX = 256, VM_FC_LENGTHS_MAX = 16 + 9 * VM_FC_TEXTS_MAX };
+enum { VM_FC_TEXTS_MAX = 256, VM_FC_LENGTHS_MAX = 32 + 9 * VM_FC_TEXTS_MAX };
 size_t vm_fc_pack_lengths(const uint64_t *lengths, size_t count, uint8_t *ret);
 
 #endif
