@@ -12,8 +12,9 @@ setup() {
 }
 
 teardown() {
-	local pid
-	for pid in $(cat vmm.pids 2>/dev/null); do
+	local pid pids=()
+	[ ! -e vmm.pids ] || mapfile -t pids <vmm.pids
+	for pid in "${pids[@]}"; do
 		kill -9 "$pid" 2>/dev/null || true
 	done
 	vm_teardown
@@ -55,9 +56,9 @@ all_states() {
 	run -0 vmctl state check "${states[@]}"
 	assert_equal "$(grep -c ': ok, format ' <<<"$output")" "${#states[@]}"
 	cd "$BATS_TEST_TMPDIR"
-	head -c 9000 "$fixtures/1.12.1/basic.vmstate" >cut
-	run -10 vmctl state check cut
-	assert_output --partial 'cut: state file is damaged'
+	head -c 9000 "$fixtures/1.12.1/basic.vmstate" >cut.state
+	run -10 vmctl state check cut.state
+	assert_output --partial 'cut.state: state file is damaged'
 	run -8 vmctl state check "$guest"
 	assert_output --partial 'does not begin like one'
 	run -3 vmctl state check none
@@ -68,7 +69,7 @@ all_states() {
 	mkfifo pipe
 	run -10 vmctl state check pipe
 	# the first failure decides, the good ones are told all the same
-	run -10 --separate-stderr vmctl state check cut "$fixtures/1.12.1/basic.vmstate" none
+	run -10 --separate-stderr vmctl state check cut.state "$fixtures/1.12.1/basic.vmstate" none
 	assert_equal "${#lines[@]}" 1
 	assert_equal "$(grep -c '^vmctl-state: ' <<<"$stderr")" 2
 	vmctl state check -o json "$fixtures"/1.16.1/*.vmstate | jq -e 'length == 5 and all(.encoding == "bitcode")'
