@@ -86,10 +86,10 @@ const char *vm_state_path_kind_name(enum vm_state_path_kind kind);
 
 struct vm_state_path {
 	enum vm_state_path_kind kind;
-	char *text;           /* as recorded: UTF-8 without NUL; owned */
-	char id[128];         /* of a disk: the id that the VMM knows it by; else "" */
 	bool root, read_only; /* of a disk */
+	char *text;           /* as recorded: UTF-8 without NUL; owned */
 	size_t at;            /* where the text stands in the state */
+	char id[128];         /* of a disk: the id that the VMM knows it by; else "" */
 };
 struct vm_state_info {
 	const char *encoding; /* "bincode" */

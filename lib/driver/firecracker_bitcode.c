@@ -5,6 +5,7 @@
  * structure comes to need them first. So the walk goes through the structure as the reader does,
  * and takes a column from the input at the moment when its first value is asked for.
  */
+#include <assert.h>
 #include <string.h>
 
 #include "firecracker_layout.h"
@@ -74,9 +75,9 @@ static int take_bytes(struct vm_fc_walk *walk, size_t count, uint8_t *ret)
 	for (size_t i = 0; i < count && ret; i++) {
 		unsigned value = packed[i / per_byte];
 
-		for (size_t k = 0; k < i % per_byte; k++)
+		for (size_t k = 0; k < i % per_byte && states > 0; k++)
 			value /= (unsigned)states;
-		if (states)
+		if (states > 0)
 			value %= (unsigned)states;
 		ret[i] = (uint8_t)(value + (minimum ? *minimum : 0U));
 	}
@@ -206,7 +207,7 @@ static int read_text(struct vm_fc_walk *walk, struct node *node, const struct vm
                      struct vm_err *err)
 {
 	struct vm_fc_column column = {.offset = walk->at, .count = node->length};
-	size_t sum;
+	size_t sum = 0;
 	int rc = take_lengths(walk, node, &sum, err);
 
 	if (rc != 0)
@@ -220,7 +221,7 @@ static int read_text(struct vm_fc_walk *walk, struct node *node, const struct vm
 
 static int read_bytes(struct vm_fc_walk *walk, struct node *node, struct vm_err *err)
 {
-	size_t sum;
+	size_t sum = 0;
 	int rc = take_lengths(walk, node, &sum, err);
 
 	return rc ? rc : take_bytes(walk, sum, NULL);
@@ -228,7 +229,7 @@ static int read_bytes(struct vm_fc_walk *walk, struct node *node, struct vm_err 
 
 static int read_list(struct vm_fc_walk *walk, struct node *node, struct vm_err *err)
 {
-	size_t sum;
+	size_t sum = 0;
 	int rc = take_lengths(walk, node, &sum, err);
 
 	if (rc != 0)
@@ -310,21 +311,23 @@ static int visit_number(struct vm_fc_walk *walk, const struct node *node,
 
 	if (field.mark == VM_FC_UNMARKED)
 		return 0;
-	if (type->kind == VM_FC_BOOL)
+	if (type->kind == VM_FC_BOOL) {
 		field.value = walk->bytes[node->offset + i / 8] >> (i % 8) & 1;
-	else
+	} else {
+		assert(node->values);
 		field.value = node->values[i];
+	}
 	return vm_fc_walk_note(walk, &field, err);
 }
 
 static int visit_text(struct vm_fc_walk *walk, struct node *node, const struct vm_fc_type *type,
                       size_t i, struct vm_err *err)
 {
-	struct vm_fc_field field = {.mark = type->mark,
-	                            .offset = node->text,
-	                            .size = (size_t)node->values[i],
-	                            .column = node->column};
+	struct vm_fc_field field = {
+	        .mark = type->mark, .offset = node->text, .column = node->column};
 
+	assert(node->values);
+	field.size = (size_t)node->values[i];
 	node->text += field.size;
 	return vm_fc_walk_note(walk, &field, err);
 }
@@ -334,6 +337,7 @@ static int visit_struct(struct vm_fc_walk *walk, struct node *node, const struct
 {
 	int rc = 0;
 
+	assert(node->children);
 	for (unsigned i = 0; i < type->n && rc == 0; i++) {
 		if (vm_fc_walk_has(walk, &type->of[i]))
 			rc = bitcode(walk, &node->children[i], &type->of[i], err);
@@ -344,15 +348,27 @@ static int visit_struct(struct vm_fc_walk *walk, struct node *node, const struct
 static int visit_list(struct vm_fc_walk *walk, struct node *node, const struct vm_fc_type *type,
                       size_t i, struct vm_err *err)
 {
-	struct vm_fc_field field = {.mark = type->mark,
-	                            .value = node->values[i],
-	                            .offset = node->offset,
-	                            .size = node->size};
-	int rc = vm_fc_walk_note(walk, &field, err);
+	struct vm_fc_field field = {.mark = type->mark, .offset = node->offset, .size = node->size};
+	int rc;
 
+	assert(node->values && node->children);
+	field.value = node->values[i];
+	rc = vm_fc_walk_note(walk, &field, err);
 	for (uint64_t k = 0; k < field.value && rc == 0; k++)
 		rc = bitcode(walk, node->children, type->of, err);
 	return rc;
+}
+
+static int visit_variant(struct vm_fc_walk *walk, struct node *node, const struct vm_fc_type *type,
+                         size_t i, struct vm_err *err)
+{
+	size_t variant;
+
+	assert(node->variants && node->children);
+	variant = node->variants[i];
+	if (type->kind == VM_FC_OPTION)
+		return variant ? bitcode(walk, &node->children[1], type->of, err) : 0;
+	return type->of ? bitcode(walk, &node->children[variant], &type->of[variant], err) : 0;
 }
 
 static int visit(struct vm_fc_walk *walk, struct node *node, const struct vm_fc_type *type,
@@ -369,12 +385,8 @@ static int visit(struct vm_fc_walk *walk, struct node *node, const struct vm_fc_
 	case VM_FC_LIST:
 		return visit_list(walk, node, type, i, err);
 	case VM_FC_OPTION:
-		return node->variants[i] ? bitcode(walk, &node->children[1], type->of, err) : 0;
 	case VM_FC_CHOICE:
-		if (!type->of)
-			return 0;
-		return bitcode(walk, &node->children[node->variants[i]],
-		               &type->of[node->variants[i]], err);
+		return visit_variant(walk, node, type, i, err);
 	default:
 		return 0;
 	}
@@ -395,6 +407,8 @@ static int bitcode(struct vm_fc_walk *walk, struct node *node, const struct vm_f
 		node->read = true;
 	}
 	walk->depth++;
+	/* A column has as many values as there are structs, lists and options that hold one. */
+	assert(rc != 0 || node->next < node->length);
 	if (rc == 0)
 		rc = visit(walk, node, type, node->next++, err);
 	walk->depth--;

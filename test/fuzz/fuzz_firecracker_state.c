@@ -175,12 +175,13 @@ static void demand_same_info(const struct vm_state_info *a, const struct vm_stat
 static void demand_equal_length(const uint8_t *data, size_t size, const struct vm_state_info *info)
 {
 	const char **texts = calloc(info->count + 1, sizeof(*texts));
+	char **owned = calloc(info->count + 1, sizeof(*owned));
 	char *expected = malloc(size);
 	struct vm_err err = {0};
 	void *copy = NULL;
 	size_t len = 0;
 
-	demand(texts && expected);
+	demand(texts && owned && expected);
 	memcpy(expected, data, size);
 	for (size_t i = 0; i < info->count; i++) {
 		const struct vm_state_path *path = &info->paths[i];
@@ -196,7 +197,7 @@ static void demand_equal_length(const uint8_t *data, size_t size, const struct v
 		}
 		memset(text, 'z', strlen(text));
 		memcpy(expected + path->at, text, strlen(text));
-		texts[i] = text;
+		texts[i] = owned[i] = text;
 	}
 	if (vm_fc_state_rewrite(data, size, info, texts, 0, &copy, &len, &err)) {
 		/* a new checksum that looks like padding, or one more way to read it */
@@ -206,7 +207,8 @@ static void demand_equal_length(const uint8_t *data, size_t size, const struct v
 		demand(len == size && memcmp(copy, expected, size - 8) == 0);
 	}
 	for (size_t i = 0; i < info->count; i++)
-		free((char *)(uintptr_t)texts[i]);
+		free(owned[i]);
+	free(owned);
 	free(texts);
 	free(expected);
 	free(copy);

@@ -156,7 +156,10 @@ static void texts_of_equal_length_change_only_their_bytes_and_the_trailer(void *
 		const struct fixture *fx = &fixtures->all[i];
 		struct vm_state_info info = described(&fx->blob);
 		const char **texts = no_texts(&info);
+		char **owned = calloc(info.count + 1, sizeof(*owned));
 		struct blob expected = fx->blob, copy;
+
+		assert_non_null(owned);
 
 		for (size_t k = 0; k < info.count; k++) {
 			char *text;
@@ -168,14 +171,15 @@ static void texts_of_equal_length_change_only_their_bytes_and_the_trailer(void *
 			for (size_t c = 0; text[c]; c++)
 				text[c] = (char)('a' + (c + k) % 26);
 			memcpy(expected.bytes + info.paths[k].at, text, strlen(text));
-			texts[k] = text;
+			texts[k] = owned[k] = text;
 		}
 		seal(&expected);
 		copy = rewritten(&fx->blob, &info, texts, 0);
 		assert_int_equal(copy.len, expected.len);
 		assert_memory_equal(copy.bytes, expected.bytes, copy.len);
 		for (size_t k = 0; k < info.count; k++)
-			free((char *)(uintptr_t)texts[k]);
+			free(owned[k]);
+		free(owned);
 		free(texts);
 		vm_state_info_free(&info);
 	}
