@@ -154,6 +154,7 @@ loads_in() {
 	assert grep -qx "$(stat -c '%d:%i' "$4")" <<<"$open"
 	assert [ -S "$5" ]
 	kill -9 "$pid"
+	wait "$pid" || true
 }
 
 @test "a VMM loads what was rewritten: relative and of equal length, longer, shorter" {
