@@ -12,7 +12,7 @@ CC ?= gcc
 ifeq ($(origin CC),default)
 CC := gcc
 endif
-PKGS := yaml-0.1 jansson sqlite3 libisal
+PKGS := yaml-0.1 jansson sqlite3 libisal libarchive libzstd libxxhash
 PREFIX ?= /usr/local
 comma := ,
 BUILD := build$(if $(SAN),/san)$(if $(FAULTS),/faults)
