@@ -44,6 +44,8 @@ static const char *shown(const char *name, char buf[SHOWN_BYTES])
 static int unexpected(struct vm_archive_reader *reader, const char *name, const char *expected,
                       struct vm_err *err)
 {
+	bool ours =
+	        strcmp(name, VM_ARCHIVE_IMAGE_NAME) == 0 || strcmp(name, VM_ARCHIVE_SUMS_NAME) == 0;
 	char buf[SHOWN_BYTES];
 
 	if (strcmp(expected, VM_ARCHIVE_IMAGE_NAME) == 0) {
@@ -52,12 +54,10 @@ static int unexpected(struct vm_archive_reader *reader, const char *name, const 
 		           shown(name, buf));
 		return vm_err_hint(err, "such archives are made by 'vmctl snapshot export'");
 	}
-	if (!vm_archive_name_ok(name) && strcmp(name, VM_ARCHIVE_SUMS_NAME) != 0 &&
-	    strcmp(name, VM_ARCHIVE_IMAGE_NAME) != 0)
+	if (!ours && !vm_archive_name_ok(name))
 		return vm_err_set(err, VM_ERR_CORRUPT,
 		                  "'%s' in the archive is not a plain file name", shown(name, buf));
-	if (vm_archive_list_find(&reader->list, name) == reader->list.count &&
-	    strcmp(name, VM_ARCHIVE_SUMS_NAME) != 0)
+	if (!ours && vm_archive_list_find(&reader->list, name) == reader->list.count)
 		return vm_err_set(err, VM_ERR_CORRUPT, "%s in the archive was not announced", name);
 	return vm_err_set(err, VM_ERR_CORRUPT, "%s stands in the archive where %s should be", name,
 	                  expected);
