@@ -88,7 +88,7 @@ UNIT_OBJ := $(patsubst %.c,$(BUILD)/obj/%.o,\
 	$(filter-out test/unit/test_%.c,$(wildcard test/unit/*.c)))
 
 unit: $(UNIT_BINS)
-$(BUILD)/test/test_%: $(BUILD)/obj/test/unit/test_%.o $(UNIT_OBJ) $(LIB)
+$(BUILD)/test/test_%: $(BUILD)/obj/test/unit/test_%.o $(UNIT_OBJ) $(CLI) $(LIB)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS) -lcmocka
 

@@ -36,6 +36,7 @@ struct writer {
 	const struct vm_archive_write_options *options;
 	int out_fd;
 	bool out_is_file;
+	bool out_muted; /* what comes is dropped */
 	struct archive *tar;
 	struct vm_archive_hash *hash;
 	struct vm_archive_list list;
@@ -89,7 +90,7 @@ static la_ssize_t put_out(struct archive *tar, void *ctx, const void *data, size
 	struct writer *w = ctx;
 	size_t done = 0;
 
-	while (done < len) {
+	while (done < len && !w->out_muted) {
 		ssize_t n = w->out_err.code == VM_OK
 		                    ? put_some(w, (const char *)data + done, len - done)
 		                    : -1;
@@ -415,8 +416,16 @@ static int put_all(struct writer *w, struct vm_err *err)
 
 static void finish(struct writer *w, bool failed)
 {
-	if (w->tar && failed)
-		archive_write_fail(w->tar); /* else it would write the end of a whole archive */
+	if (w->tar && failed) {
+		/*
+		 * What libarchive still wants to write is the end of a whole archive: not written.
+		 * Without fail it would first fill up the entry, however long that is; without
+		 * close it would leave memory behind.
+		 */
+		w->out_muted = true;
+		archive_write_fail(w->tar);
+		(void)archive_write_close(w->tar);
+	}
 	archive_write_free(w->tar);
 	for (size_t i = 0; w->inputs && i < w->list.count; i++) {
 		vm_cleanup_close(&w->inputs[i].fd);

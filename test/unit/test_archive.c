@@ -395,6 +395,54 @@ static void what_cannot_be_in_an_archive_is_refused(void **state)
 	close(out);
 }
 
+static void change_file(void *ctx, uint64_t done, uint64_t total)
+{
+	const int *fd = ctx;
+
+	(void)total;
+	if (done < 20UL * MIB)
+		put(*fd, 100, 1);
+}
+
+static void shorten_file(void *ctx, uint64_t done, uint64_t total)
+{
+	const int *fd = ctx;
+
+	(void)done;
+	(void)total;
+	assert_int_equal(ftruncate(*fd, 3L * MIB), 0);
+}
+
+/* What was written until then is no archive, even if its checksums could be right. */
+static void a_file_that_changes_meanwhile_spoils_the_archive(void **state)
+{
+	static const struct layout layout = {"memory", 40L * MIB, {{MIB, 20UL * MIB}}};
+	static const char *const names[] = {"memory"};
+	struct fixture *f = *state;
+	json_t *image = json_loads(IMAGE_JSON, 0, NULL);
+
+	for (int i = 0; i < 2; i++) {
+		int fd, out = memfd_create("out", MFD_CLOEXEC);
+		const struct vm_archive_write_options options = {
+		        .progress = i ? shorten_file : change_file, .ctx = &fd};
+		struct vm_err err = {0};
+
+		make_file(f->from, &layout);
+		fd = openat(f->from, "memory", O_RDWR | O_CLOEXEC);
+		assert_int_equal(vm_archive_write(out, image, f->from, names, 1, &options, &err),
+		                 -1);
+		assert_int_equal(err.code, VM_ERR_SYSTEM);
+		assert_non_null(strstr(err.message, i ? "memory: the file became shorter"
+		                                      : "memory: the file was changed"));
+		assert_int_equal(lseek(out, 0, SEEK_SET), 0);
+		import_fails(out, f->to, NULL, VM_ERR_CORRUPT, "");
+		assert_int_equal(unlinkat(f->from, "memory", 0), 0);
+		close(fd);
+		close(out);
+	}
+	json_decref(image);
+}
+
 /* --- cut short -----------------------------------------------------------------------------------
  */
 
@@ -517,6 +565,7 @@ int main(void)
 	        TEST(a_reader_that_went_away_is_told),
 	        TEST(a_full_disk_is_told),
 	        TEST(what_cannot_be_in_an_archive_is_refused),
+	        TEST(a_file_that_changes_meanwhile_spoils_the_archive),
 	        TEST(an_interrupted_import_leaves_nothing),
 	        TEST(an_interrupted_export_ends),
 	        TEST(an_import_that_cannot_write_leaves_nothing),

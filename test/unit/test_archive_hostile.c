@@ -415,6 +415,7 @@ static void tar_sparse(struct tar *tar, const char *map, size_t map_len, const v
                        size_t len, uint64_t size)
 {
 	char pax[256], records[4][64];
+	size_t padded;
 	int n = 0;
 
 	snprintf(records[0], sizeof(records[0]), "22 GNU.sparse.major=1\n");
@@ -426,8 +427,8 @@ static void tar_sparse(struct tar *tar, const char *map, size_t map_len, const v
 		n += snprintf(pax + n, sizeof(pax) - (size_t)n, "%s", records[i]);
 	tar_header(tar, &(struct header){.name = "PaxHeader/a", .type = 'x', .size = (size_t)n});
 	tar_data(tar, pax, (size_t)n);
-	map_len = (map_len + TAR_BLOCK - 1) / TAR_BLOCK * TAR_BLOCK;
-	tar_header(tar, &(struct header){.name = "a", .size = map_len + len});
+	padded = (map_len + TAR_BLOCK - 1) / TAR_BLOCK * TAR_BLOCK;
+	tar_header(tar, &(struct header){.name = "a", .size = padded + len});
 	tar_data(tar, map, map_len);
 	tar_data(tar, data, len);
 }
