@@ -27,7 +27,7 @@ static int add(struct vm_archive_runs *runs, size_t *room, off_t at, off_t end, 
 			last->len = end - last->at;
 		return 0;
 	}
-	if (runs->count == *room) {
+	if (!runs->runs || runs->count == *room) {
 		*room = *room > 0 ? *room * 2 : FIRST_ROOM;
 		more = reallocarray(runs->runs, *room, sizeof(*runs->runs));
 		if (!more)

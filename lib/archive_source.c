@@ -185,6 +185,7 @@ la_ssize_t vm_archive_source_next(struct vm_archive_source *source, const void *
 	ssize_t n;
 	size_t most;
 
+	*ret_data = NULL;
 	if (source->err.code != VM_OK)
 		return -1;
 	if (source->allowed == 0)

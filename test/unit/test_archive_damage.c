@@ -33,7 +33,7 @@ static void flip(struct fixture *f, char *data, size_t len, size_t at, unsigned 
 	struct vm_err err = {0};
 	int fd;
 
-	data[at] ^= (char)(1 << at % 8);
+	data[at] = (char)(was ^ 1 << at % 8);
 	fd = stream_of(data, len);
 	data[at] = was;
 	if (vm_archive_read(fd, f->to, NULL, &image, &err) < 0) {
