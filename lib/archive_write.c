@@ -22,6 +22,7 @@
 enum {
 	BUFFER_BYTES = 16 * VM_ARCHIVE_BLOCK_BYTES,
 	OUT_BLOCK_BYTES = 64 * 1024,
+	THREADS_MAX = 4,
 	/* Holes are told to libarchive as data that it does not look at: memory never touched. */
 	HOLE_BYTES = 64 * 1024 * 1024,
 };
@@ -117,23 +118,40 @@ static int tar_failed(struct writer *w, struct vm_err *err)
 	                                               : "libarchive does not say why");
 }
 
+static int set_zstd(struct writer *w, const char *option, long value, struct vm_err *err)
+{
+	char number[24];
+
+	snprintf(number, sizeof(number), "%ld", value);
+	if (archive_write_set_filter_option(w->tar, "zstd", option, number) != ARCHIVE_OK)
+		return tar_failed(w, err);
+	return 0;
+}
+
+/*
+ * Threads make other bytes than none, but their number makes no difference: the same on each host.
+ */
+static int add_zstd(struct writer *w, struct vm_err *err)
+{
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+
+	if (archive_write_add_filter_zstd(w->tar) != ARCHIVE_OK)
+		return tar_failed(w, err);
+	if (set_zstd(w, "compression-level",
+	             w->options->level ? w->options->level : VM_ARCHIVE_LEVEL_DEFAULT, err) < 0)
+		return -1;
+	return set_zstd(w, "threads", cpus < 1 ? 1 : cpus < THREADS_MAX ? cpus : THREADS_MAX, err);
+}
+
 static int open_tar(struct writer *w, struct vm_err *err)
 {
-	int level = w->options->level ? w->options->level : VM_ARCHIVE_LEVEL_DEFAULT;
-	char number[16];
-
 	w->tar = archive_write_new();
 	if (!w->tar)
 		return vm_err_set(err, VM_ERR_INSUFFICIENT_RESOURCES, "out of memory");
 	if (archive_write_set_format_pax_restricted(w->tar) != ARCHIVE_OK)
 		return tar_failed(w, err);
-	if (!w->options->plain) {
-		snprintf(number, sizeof(number), "%d", level);
-		if (archive_write_add_filter_zstd(w->tar) != ARCHIVE_OK ||
-		    archive_write_set_filter_option(w->tar, "zstd", "compression-level", number) !=
-		            ARCHIVE_OK)
-			return tar_failed(w, err);
-	}
+	if (!w->options->plain && add_zstd(w, err) < 0)
+		return -1;
 	/* Not filled up to a whole block: zeros behind a frame would be no zstd. */
 	if (archive_write_set_bytes_per_block(w->tar, OUT_BLOCK_BYTES) != ARCHIVE_OK ||
 	    archive_write_set_bytes_in_last_block(w->tar, 1) != ARCHIVE_OK ||
