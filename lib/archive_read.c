@@ -92,8 +92,13 @@ static int expect(struct vm_archive_reader *reader, const char *expected, uint64
 	if (rc == ARCHIVE_EOF)
 		return vm_err_set(err, VM_ERR_CORRUPT, "the archive ends before %s", expected);
 	/* A warning is about a name or attribute that we would never have written. */
-	if (rc != ARCHIVE_OK)
-		return vm_archive_tar_failed(reader, err);
+	if (rc != ARCHIVE_OK) {
+		vm_archive_tar_failed(reader, err);
+		if (err->code != VM_ERR_CORRUPT || strcmp(expected, VM_ARCHIVE_IMAGE_NAME) != 0)
+			return -1;
+		vm_err_wrap(err, "this does not begin as an archive of an image");
+		return vm_err_hint(err, "such archives are made by 'vmctl snapshot export'");
+	}
 	name = archive_entry_pathname(*ret);
 	if (!name || strcmp(name, expected) != 0)
 		return unexpected(reader, name ? name : "", expected, err);

@@ -65,11 +65,21 @@ static int shared_bytes(int fd, uint64_t *ret, struct vm_err *err)
 	return 0;
 }
 
+/* 0 of a file that has gone, too. */
+static int shared_by_extents(int dir_fd, const char *name, uint64_t *ret, struct vm_err *err)
+{
+	VM_AUTO_CLOSE int fd = openat(dir_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+
+	*ret = 0;
+	if (fd < 0)
+		return errno == ENOENT ? 0 : vm_fs_fail(dir_fd, name, "opening", err);
+	return shared_bytes(fd, ret, err) < 0 ? vm_err_wrap(err, "%s", name) : 0;
+}
+
 static int add_file(void *ctx, int dir_fd, const char *name, struct vm_err *err)
 {
 	struct vm_usage *usage = ctx;
-	VM_AUTO_CLOSE int fd = -1;
-	uint64_t disk, shared = 0;
+	uint64_t disk, shared;
 	struct stat st;
 
 	/* Sockets and pipes of a VMM are not even opened: that could wake up somebody. */
@@ -78,15 +88,9 @@ static int add_file(void *ctx, int dir_fd, const char *name, struct vm_err *err)
 	if (!S_ISREG(st.st_mode))
 		return 0;
 	disk = (uint64_t)st.st_blocks * SECTOR_BYTES;
-	if (st.st_nlink > 1) {
-		shared = disk;
-	} else if (disk > 0) {
-		fd = openat(dir_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-		if (fd < 0)
-			return errno == ENOENT ? 0 : vm_fs_fail(dir_fd, name, "opening", err);
-		if (shared_bytes(fd, &shared, err) < 0)
-			return vm_err_wrap(err, "%s", name);
-	}
+	shared = disk;
+	if (st.st_nlink < 2 && disk > 0 && shared_by_extents(dir_fd, name, &shared, err) < 0)
+		return -1;
 	/* Compressed extents are longer than what they take of the disk. */
 	shared = shared < disk ? shared : disk;
 	usage->size_bytes += (uint64_t)st.st_size;

@@ -123,7 +123,7 @@ static void what_is_no_archive_of_ours_is_told(void **state)
 	        "not an archive of an image: it begins with 'holiday.jpg'");
 	tar = (struct tar){0};
 	memset(tar_more(&tar, 5000), 'x', 5000);
-	refused(f, &tar, VM_ERR_CORRUPT, "damaged or cut short");
+	refused(f, &tar, VM_ERR_CORRUPT, "this does not begin as an archive of an image");
 	tar = (struct tar){0};
 	tar_end(&tar);
 	refused(f, &tar, VM_ERR_CORRUPT, "ends before vmctl-image.json");
