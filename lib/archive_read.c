@@ -78,6 +78,15 @@ static int check_kind(struct archive_entry *entry, const char *name, struct vm_e
 	return 0;
 }
 
+static int bad_beginning(struct vm_archive_reader *reader, struct vm_err *err)
+{
+	vm_archive_tar_failed(reader, err);
+	if (err->code != VM_ERR_CORRUPT)
+		return -1;
+	vm_err_wrap(err, "this does not begin as an archive of an image");
+	return vm_err_hint(err, "such archives are made by 'vmctl snapshot export'");
+}
+
 /* Goes on to the next entry, which has to be a file of that name. */
 static int expect(struct vm_archive_reader *reader, const char *expected, uint64_t size_bytes,
                   struct archive_entry **ret, struct vm_err *err)
@@ -92,13 +101,10 @@ static int expect(struct vm_archive_reader *reader, const char *expected, uint64
 	if (rc == ARCHIVE_EOF)
 		return vm_err_set(err, VM_ERR_CORRUPT, "the archive ends before %s", expected);
 	/* A warning is about a name or attribute that we would never have written. */
-	if (rc != ARCHIVE_OK) {
-		vm_archive_tar_failed(reader, err);
-		if (err->code != VM_ERR_CORRUPT || strcmp(expected, VM_ARCHIVE_IMAGE_NAME) != 0)
-			return -1;
-		vm_err_wrap(err, "this does not begin as an archive of an image");
-		return vm_err_hint(err, "such archives are made by 'vmctl snapshot export'");
-	}
+	if (rc != ARCHIVE_OK)
+		return strcmp(expected, VM_ARCHIVE_IMAGE_NAME) == 0
+		               ? bad_beginning(reader, err)
+		               : vm_archive_tar_failed(reader, err);
 	name = archive_entry_pathname(*ret);
 	if (!name || strcmp(name, expected) != 0)
 		return unexpected(reader, name ? name : "", expected, err);
@@ -256,7 +262,7 @@ static int open_all(struct vm_archive_reader *reader, int in_fd, struct vm_err *
 	/* Nothing but tar, and no filter: what is compressed twice is not unpacked twice. */
 	if (archive_read_support_format_tar(reader->tar) != ARCHIVE_OK ||
 	    archive_read_open(reader->tar, reader, NULL, next_piece, NULL) != ARCHIVE_OK)
-		return vm_archive_tar_failed(reader, err);
+		return bad_beginning(reader, err);
 	return 0;
 }
 
