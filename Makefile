@@ -12,7 +12,7 @@ CC ?= gcc
 ifeq ($(origin CC),default)
 CC := gcc
 endif
-PKGS := yaml-0.1 jansson sqlite3 libisal libzstd
+PKGS := yaml-0.1 jansson sqlite3 libisal libarchive libzstd libxxhash
 PREFIX ?= /usr/local
 comma := ,
 BUILD := build$(if $(SAN),/san)$(if $(FAULTS),/faults)
@@ -91,7 +91,7 @@ UNIT_OBJ := $(patsubst %.c,$(BUILD)/obj/%.o,\
 	$(filter-out test/unit/test_%.c,$(wildcard test/unit/*.c)))
 
 unit: $(UNIT_BINS)
-$(BUILD)/test/test_%: $(BUILD)/obj/test/unit/test_%.o $(UNIT_OBJ) $(LIB)
+$(BUILD)/test/test_%: $(BUILD)/obj/test/unit/test_%.o $(UNIT_OBJ) $(CLI) $(LIB)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS) -lcmocka
 
