@@ -79,6 +79,7 @@ $(BUILD)/bin/vmctl-%: $(BUILD)/obj/cmd/%.o $(CLI) $(LIB)
 
 # A group of commands: one program, a file for each command.
 $(BUILD)/bin/vmctl-snapshot: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard cmd/snapshot/*.c))
+$(BUILD)/bin/vmctl-snapshot-transfer: $(BUILD)/obj/cmd/snapshot/info.o
 
 # --- the guest of the tests: freestanding, no libc, never sanitized -------------------------------
 GUEST := build/guest/guest.elf

@@ -226,22 +226,35 @@ static int take_end(struct vm_archive_reader *reader, struct vm_err *err)
 	                               (uint64_t)archive_filter_bytes(reader->tar, 0), err);
 }
 
+static int in_the_way(void *ctx, int dir_fd, const char *name, struct vm_err *err)
+{
+	char path[VM_PATH_SHOWN];
+
+	(void)ctx;
+	return vm_err_set(err, VM_ERR_ALREADY_EXISTS, "%s is in the way",
+	                  vm_fs_path(dir_fd, name, path, sizeof(path)));
+}
+
 /* *ret_made is how many files may be there. */
-static int take_all(struct vm_archive_reader *reader, int dir_fd, size_t *ret_made,
+static int take_all(struct vm_archive_reader *reader, int *dir_fd, size_t *ret_made,
                     struct vm_err *err)
 {
 	const struct vm_archive_read_options *options = reader->options;
 
 	if (take_announcement(reader, err) < 0)
 		return -1;
+	if (*dir_fd < 0)
+		*dir_fd = *options->late_dir_fd;
+	if (vm_fs_each(*dir_fd, ".", in_the_way, NULL, err) < 0)
+		return -1;
 	for (size_t i = 0; i < reader->list.count; i++) {
 		*ret_made = i + 1;
-		if (take_file(reader, dir_fd, i, err) < 0)
+		if (take_file(reader, *dir_fd, i, err) < 0)
 			return -1;
 	}
 	if (take_end(reader, err) < 0)
 		return -1;
-	if (options->durable && vm_fs_sync(dir_fd, NULL, err) < 0)
+	if (options->durable && vm_fs_sync(*dir_fd, NULL, err) < 0)
 		return -1;
 	if (options->progress)
 		options->progress(options->ctx, reader->list.data_bytes, reader->list.data_bytes);
@@ -266,15 +279,6 @@ static int open_all(struct vm_archive_reader *reader, int in_fd, struct vm_err *
 	return 0;
 }
 
-static int in_the_way(void *ctx, int dir_fd, const char *name, struct vm_err *err)
-{
-	char path[VM_PATH_SHOWN];
-
-	(void)ctx;
-	return vm_err_set(err, VM_ERR_ALREADY_EXISTS, "%s is in the way",
-	                  vm_fs_path(dir_fd, name, path, sizeof(path)));
-}
-
 /* Takes away what was made. Whatever stays is the directory's owner's, who removes that too. */
 static void undo(const struct vm_archive_list *list, size_t made, int dir_fd)
 {
@@ -291,12 +295,10 @@ int vm_archive_read(int in_fd, int dir_fd, const struct vm_archive_read_options 
 	static const struct vm_archive_read_options defaults = {0};
 	struct vm_archive_reader reader = {.options = options ? options : &defaults};
 	size_t made = 0;
-	int rc = vm_fs_each(dir_fd, ".", in_the_way, NULL, err);
+	int rc = open_all(&reader, in_fd, err);
 
 	if (rc == 0)
-		rc = open_all(&reader, in_fd, err);
-	if (rc == 0)
-		rc = take_all(&reader, dir_fd, &made, err);
+		rc = take_all(&reader, &dir_fd, &made, err);
 	if (rc == 0)
 		*ret_image = json_incref(reader.list.image);
 	else

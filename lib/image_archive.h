@@ -95,6 +95,11 @@ struct vm_archive_read_options {
 	vm_archive_check *check;       /* or NULL */
 	vm_archive_progress *progress; /* or NULL */
 	void *ctx;                     /* of both */
+	/*
+	 * Where vm_archive_read() is given -1 for the directory: what is looked at for it after
+	 * `check`, so that it need not be made before it is known what it is for.
+	 */
+	const int *late_dir_fd;
 };
 
 /*
