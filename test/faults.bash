@@ -389,6 +389,68 @@ scenario_snapshot_compress() {
 	prepare=prepare_packed next=fork_it walk snapshot fork src/base web --target-state standby
 }
 
+# From files of the user's, which stay as they are.
+scenario_snapshot_adopt() {
+	local adopt=(snapshot adopt old --state foreign.state --memory foreign.memory --disk d0=foreign.0)
+	local files
+	prepare_no_image() {
+		vmctl snapshot rm old/base >/dev/null 2>&1 || true
+	}
+	adopt_again() {
+		if [ $((points % 2)) = 0 ]; then
+			vmctl standby rest >/dev/null # any verb takes away what the dead have left
+		else
+			retry 4 "${adopt[@]}"
+		fi
+		assert_equal "$(sha256sum foreign.*)" "$files"
+	}
+	make_foreign "$PWD/elsewhere"
+	rm -f foreign.log
+	files=$(sha256sum foreign.*)
+	prepare=prepare_no_image next=adopt_again walk "${adopt[@]}"
+	vmctl snapshot fork old/base web
+	wait_for ticked_past web "$foreign_tick"
+}
+
+scenario_snapshot_import() {
+	prepare_no_import() {
+		vmctl snapshot rm rest/copy >/dev/null 2>&1 || true
+	}
+	import_again() {
+		if [ $((points % 2)) = 0 ]; then
+			vmctl standby rest >/dev/null
+		else
+			retry 4 snapshot import image --name rest/copy
+		fi
+	}
+	vmctl snapshot create rest one
+	vmctl snapshot export rest/one -o image
+	vmctl snapshot rm rest/one
+	prepare=prepare_no_import next=import_again walk snapshot import image --name rest/copy
+	prepare_no_import
+	vmctl snapshot import image --name rest/copy
+	vmctl snapshot fork rest/copy web
+	wait_for has_ticked web
+}
+
+scenario_snapshot_export() {
+	local sums
+	prepare_no_file() {
+		echo before >image
+	}
+	export_again() {
+		# Whole, or as it was; a killed one leaves its part, which is the user's to remove.
+		[ "$(head -c 6 image)" = before ] || VMCTL_ROOT=$PWD/there vmctl snapshot import image >/dev/null
+		rm -rf there image.part-*
+		vmctl snapshot export rest/one -o image
+		assert_equal "$(sums_in "$source_dir")" "$sums"
+	}
+	vmctl snapshot create rest one
+	source_dir=$(vmctl snapshot inspect rest/one | jq -r .directory)
+	sums=$(sums_in "$source_dir")
+	prepare=prepare_no_file next=export_again walk snapshot export rest/one -o image
+}
+
 scenario_snapshot_fork() {
 	prepare_no_fork() {
 		vmctl rm --force web >/dev/null 2>&1 || true

@@ -8,6 +8,7 @@
 load helpers
 load sound
 load faults
+load foreign
 
 setup() {
 	sound_setup
@@ -103,6 +104,18 @@ strike() {
 
 @test "snapshot compress, and a fork of a compressed one" {
 	scenario_snapshot_compress
+}
+
+@test "snapshot adopt" {
+	scenario_snapshot_adopt
+}
+
+@test "snapshot import" {
+	scenario_snapshot_import
+}
+
+@test "snapshot export" {
+	scenario_snapshot_export
 }
 
 @test "doctor --repair" {

@@ -149,16 +149,18 @@ static int become(struct cli *cli, char **argv)
 {
 	const char *name = cli->group->other;
 	struct vm_err err = {0};
-	char path[PATH_MAX];
-	ssize_t len = readlink("/proc/self/exe", path, sizeof(path) - 1);
+	char own[PATH_MAX];
+	ssize_t len = readlink("/proc/self/exe", own, sizeof(own) - 1);
+	VM_AUTO_FREE char *path = NULL;
 	char *slash;
 
-	path[len > 0 ? len : 0] = '\0';
-	slash = strrchr(path, '/');
-	if (slash != NULL && strlen(name) < sizeof(path) - (size_t)(slash + 1 - path)) {
-		(void)strcpy(slash + 1, name);
+	own[len > 0 ? len : 0] = '\0';
+	slash = strrchr(own, '/');
+	if (slash != NULL)
+		path = vm_strf(&err, "%.*s/%s", (int)(slash - own), own, name);
+	if (path != NULL)
 		(void)execv(path, argv);
-	}
+	vm_err_clear(&err);
 	(void)execvp(name, argv);
 	cli_progress_init(&cli->progress, cli->program, false);
 	return end(cli, vm_err_sys(&err, "cannot run %s", name), &err);
