@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "save.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include "fs.h"
+#include "pool.h"
+
+const char *vm_save_how_name(enum vm_save_how how)
+{
+	static const char *const names[] = {
+	        [VM_SAVE_FULL] = "full", [VM_SAVE_RECYCLED] = "recycled", [VM_SAVE_DIFF] = "diff"};
+
+	return names[how];
+}
+
+static int look(const struct vm_save *save, struct stat *ret, struct vm_err *err)
+{
+	if (fstatat(save->to_fd, save->name, ret, AT_SYMLINK_NOFOLLOW) < 0)
+		return vm_fs_fail(save->to_fd, save->name, "looking at", err);
+	return 0;
+}
+
+/* A reflink of the base; `how` says whether there is one. */
+static int clone_base(struct vm_held *held, struct vm_save *save, struct vm_err *err)
+{
+	bool cloned = false;
+	struct stat st;
+
+	if (!held->driver->caps.diff_snapshot || !vm_fs_exists(held->dir_fd, VM_FILE_BASE))
+		return 0;
+	if (vm_fs_clone(held->dir_fd, VM_FILE_BASE, save->to_fd, save->name, &cloned, err) < 0)
+		return -1;
+	if (!cloned)
+		return 0;
+	if (look(save, &st, err) < 0)
+		return -1;
+	save->blocks = st.st_blocks;
+	save->how = VM_SAVE_DIFF;
+	return 0;
+}
+
+int vm_save_prepare(struct vm_op *op, struct vm_held *held, int to_fd, const char *name,
+                    struct vm_save *ret_save, struct vm_err *err)
+{
+	struct vm_save save = {.to_fd = to_fd, .name = name, .how = VM_SAVE_FULL};
+
+	if (op->root->config.memory_diff && clone_base(held, &save, err) < 0)
+		return -1;
+	/* From here on it is not known what is dirty, until the save has succeeded. */
+	if (vm_fs_unlink(held->dir_fd, VM_FILE_BASE, err) < 0)
+		return -1;
+	if (save.how == VM_SAVE_FULL && vm_pool_take(op->root, held->row.memory_bytes, to_fd, name))
+		save.how = VM_SAVE_RECYCLED;
+	*ret_save = save;
+	return 0;
+}
+
+/*
+ * Whether the VMM has written into the file that it has found. One that makes it anew first would
+ * leave holes where the base had data.
+ */
+static int is_whole(const struct vm_save *save, const struct vm_machine *machine,
+                    struct vm_err *err)
+{
+	struct stat st;
+
+	if (look(save, &st, err) < 0)
+		return -1;
+	return (uint64_t)st.st_size == machine->spec->memory_bytes && st.st_blocks >= save->blocks;
+}
+
+int vm_save_write(struct vm_save *save, struct vm_machine *machine, const char *memory,
+                  const char *state, struct vm_err *err)
+{
+	int whole;
+
+	if (save->how != VM_SAVE_DIFF)
+		return vm_driver_save(machine, VM_SAVE_ALL, memory, state, err);
+	whole = vm_driver_save(machine, VM_SAVE_DIRTY, memory, state, err);
+	if (whole == 0)
+		whole = is_whole(save, machine, err);
+	if (whole > 0 || (whole < 0 && err->code != VM_ERR_UNSUPPORTED))
+		return whole > 0 ? 0 : -1;
+	/* It cannot do this after all: the guest still stands, so there is time for everything. */
+	vm_err_clear(err);
+	save->how = VM_SAVE_FULL;
+	return vm_driver_save(machine, VM_SAVE_ALL, memory, state, err);
+}
+
+static int make_base(struct vm_held *held, const struct vm_save *save, struct vm_machine *machine,
+                     struct vm_err *err)
+{
+	bool tracks = save->how == VM_SAVE_DIFF;
+
+	/* A VMM that was started under other settings may not track: it is the one who knows. */
+	if (!vm_driver_wants_tracking(machine, held->row.hypervisor_version) ||
+	    (!tracks && vm_driver_tracks(machine, &tracks, err) < 0))
+		return -1;
+	return tracks ? vm_fs_link_as(save->to_fd, save->name, held->dir_fd, VM_FILE_BASE, err) : 0;
+}
+
+void vm_save_done(struct vm_op *op, struct vm_held *held, const struct vm_save *save,
+                  struct vm_machine *machine)
+{
+	struct vm_err why = {0};
+
+	if (make_base(held, save, machine, &why) < 0 && why.code != VM_OK)
+		vm_op_warn(op, "the next save of %s will write all of its memory: %s",
+		           held->row.name, why.message);
+}
