@@ -29,9 +29,9 @@ struct vm_config {
 	int64_t lock_wait_ms;   /* default of --wait. Default 30000; "none" 0, "forever" -1 */
 	int64_t api_timeout_ms; /* one call to a VMM. Default 30000, at least 100 */
 	unsigned events_kept;   /* the latest events, 1..10^6. Default 100000 */
-	bool memory_diff; /* save only what has changed, where the filesystem shares extents.
-	                     Default: so ("auto") */
-	uint64_t memory_pool_max_bytes; /* of memory files kept for reuse; 0: none. Default 1 GiB */
+	/* Save only what has changed, where the filesystem shares extents. Default true ("auto") */
+	bool memory_diff;
+	uint64_t memory_pool_max_bytes; /* memory files kept for reuse; 0: none. Default 1 GiB */
 	struct vm_config_binary binaries[VM_CONFIG_BINARIES_MAX]; /* one for each driver there is */
 };
 /*

@@ -19,6 +19,7 @@
 #ifndef VM_POOL_H
 #define VM_POOL_H
 
+#include "fs.h"
 #include "root.h"
 
 /*
@@ -26,6 +27,8 @@
  * into the pool if it was its last link and there is a place for it. A missing one is no error.
  */
 int vm_pool_put(const struct vm_root *root, int dir_fd, const char *name, struct vm_err *err);
+/* The same, but a file that the pool does not want stays where it is: false. */
+bool vm_pool_offer(const struct vm_root *root, int dir_fd, const char *name);
 /*
  * Whether dir_fd/name is now a file of that size out of the pool, all of it allocated. It has any
  * content, and must be written over wholly. What fails is no error: a new file does too.
@@ -33,5 +36,8 @@ int vm_pool_put(const struct vm_root *root, int dir_fd, const char *name, struct
 bool vm_pool_take(const struct vm_root *root, uint64_t size_bytes, int dir_fd, const char *name);
 /* Gives all space back: what it frees, 0 if nothing. */
 uint64_t vm_pool_empty(const struct vm_root *root);
+/* For each entry that is no file of the pool's, whatever it is. */
+int vm_pool_each_stray(const struct vm_root *root, vm_fs_entry *each, void *ctx,
+                       struct vm_err *err);
 
 #endif

@@ -2,6 +2,7 @@
 /* rm: an instance and all its files go. Forks of it live on: they share extents, not files. */
 #include "held.h"
 #include "interrupt.h"
+#include "pool.h"
 #include "remove.h"
 
 static int rm_steps(struct vm_op *op, struct vm_held *held, const void *arg, struct vm_err *err)
@@ -20,7 +21,11 @@ static int rm_steps(struct vm_op *op, struct vm_held *held, const void *arg, str
 		return -1;
 	/* From here on a removal is only ever finished, by us or by the next comer. */
 	vm_interrupt_suspend();
-	rc = vm_remove(op, held->row.id, &held->lock, &event, err);
+	rc = vm_vmm_reap(op->root, held->row.id, err);
+	if (rc == 0 && held->dir_fd >= 0)
+		vm_pool_offer(op->root, held->dir_fd, VM_FILE_MEMORY);
+	if (rc == 0)
+		rc = vm_remove(op, held->row.id, &held->lock, &event, err);
 	vm_interrupt_resume();
 	return rc;
 }

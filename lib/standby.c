@@ -6,6 +6,7 @@
 #include "held.h"
 #include "interrupt.h"
 #include "manifest.h"
+#include "pool.h"
 #include "save.h"
 
 #define NEW_MEMORY VM_FILE_MEMORY ".new"
@@ -33,15 +34,26 @@ static int prepare(struct vm_op *op, struct vm_held *held, struct vm_save *ret_s
 	return vm_save_prepare(op, held, held->dir_fd, NEW_MEMORY, ret_save, err);
 }
 
+/* Old memory may be mapped by this VMM and linked by forks: it stays as it is, under its link. */
+static int put_memory_aside(struct vm_held *held, struct vm_err *err)
+{
+	/* From an earlier try that failed: then what is called memory now is that one's. */
+	if (vm_fs_exists(held->dir_fd, VM_FILE_MAPPED) ||
+	    !vm_fs_exists(held->dir_fd, VM_FILE_MEMORY))
+		return 0;
+	return vm_fs_rename(held->dir_fd, VM_FILE_MEMORY, held->dir_fd, VM_FILE_MAPPED, err);
+}
+
 /*
  * Saves the paused guest under new names, then publishes: memory and state by rename, the manifest
- * last. Old memory may be mapped by this VMM and linked by forks; a rename leaves it untouched.
+ * last.
  */
 static int save_and_publish(struct vm_held *held, struct vm_machine *machine, struct vm_save *save,
                             const char *version, struct vm_err *err)
 {
 	if (vm_save_write(save, machine, NEW_MEMORY, NEW_STATE, err) < 0 ||
 	    sync_files(machine->root, held, err) < 0 || vm_interrupt_check(err) < 0 ||
+	    put_memory_aside(held, err) < 0 ||
 	    vm_fs_rename(held->dir_fd, NEW_MEMORY, held->dir_fd, VM_FILE_MEMORY, err) < 0 ||
 	    vm_fs_rename(held->dir_fd, NEW_STATE, held->dir_fd, VM_FILE_STATE, err) < 0)
 		return -1;
@@ -90,9 +102,12 @@ static int save_and_end(struct vm_op *op, struct vm_held *held, struct vm_machin
 		go_on(op, held, machine, err);
 		return -1;
 	}
+	vm_op_progress(op, "'%s' is saved (memory: %s)", held->row.name,
+	               vm_save_how_name(save.how));
 	/* With the manifest in place there is no way back: a kill from here on ends in standby too.
 	 */
 	if (vm_vmm_kill(&machine->vmm, err) < 0 ||
+	    vm_pool_put(op->root, held->dir_fd, VM_FILE_MAPPED, err) < 0 ||
 	    vm_driver_clean(held->driver, held->dir_fd, err) < 0)
 		return -1;
 	return vm_held_commit(op, held, &outcome, err);
