@@ -174,9 +174,8 @@ static void tell_pause(const struct vm_fork *fork, const struct vm_save *save)
 		           "'%s' was paused for %.1f ms, %.1f ms of it to copy its disks: the "
 		           "filesystem shares no extents",
 		           fork->source.row.name, total, disks);
-	else
-		vm_op_progress(fork->op, "'%s' was paused for %.1f ms (memory: %s)",
-		               fork->source.row.name, total, vm_save_how_name(save->how));
+	vm_op_progress(fork->op, "'%s' was paused for %.1f ms (memory: %s)", fork->source.row.name,
+	               total, vm_fork_with_memory(fork) ? vm_save_how_name(save->how) : "none");
 }
 
 static int pause_and_capture(struct vm_fork *fork, struct vm_err *err)
