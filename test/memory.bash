@@ -6,7 +6,7 @@
 # forgets by that what is dirty, as in any save.
 full_save() {
 	request_at "$(dir_of "$1")" PUT /snapshot/create "$(jq -nc --arg memory "$2" \
-		'{snapshot_type: "Full", snapshot_path: "/dev/null", mem_file_path: $memory}')" >/dev/null
+		'{snapshot_type: "Full", snapshot_path: ($memory + ".state"), mem_file_path: $memory}')" >/dev/null
 }
 
 # assert_saved HOW ARGUMENTS...: a verb that saves memory in that way.
