@@ -54,6 +54,12 @@ int vm_fs_copy(int from_fd, int dir_fd, const char *name, mode_t mode, enum vm_c
 int vm_fs_clone(int from_fd, const char *from, int to_fd, const char *to, bool *ret_cloned,
                 struct vm_err *err);
 
+/*
+ * Makes holes of pages of zeroes, where there are many in a row. It reads the same at any moment,
+ * so whatever fails, or an interruption, only ends it. For files that nobody else uses yet.
+ */
+void vm_fs_punch_zeroes(int dir_fd, const char *name);
+
 /* Creates a file that must not exist yet, for writing. Errors: already_exists; as above. */
 int vm_fs_create(int dir_fd, const char *name, mode_t mode, struct vm_err *err);
 /* Another link, of the same name, in to_fd. */

@@ -112,12 +112,12 @@ static bool disk_has_room(const struct vm_root *root)
 	return free_bytes >= reserve && free_bytes - reserve >= root->config.memory_pool_max_bytes;
 }
 
-static bool is_wanted(const struct vm_root *root, int dir_fd, const struct stat *st)
+bool vm_pool_is_for(const struct vm_root *root, int dir_fd, uint64_t size_bytes)
 {
 	const struct vm_config *config = &root->config;
 
-	return is_allocated(st) && (uint64_t)st->st_size <= config->memory_pool_max_bytes &&
-	       disk_has_room(root) && !(config->memory_diff && vm_fs_shares_extents(dir_fd));
+	return size_bytes <= config->memory_pool_max_bytes &&
+	       !(config->memory_diff && vm_fs_shares_extents(dir_fd));
 }
 
 /* Room for one more of this size; those of other sizes, which nobody may want again, make it. */
@@ -156,7 +156,8 @@ bool vm_pool_offer(const struct vm_root *root, int dir_fd, const char *name)
 	struct stat st;
 	bool moved;
 
-	if (fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !is_wanted(root, dir_fd, &st) ||
+	if (fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !is_allocated(&st) ||
+	    !vm_pool_is_for(root, dir_fd, (uint64_t)st.st_size) || !disk_has_room(root) ||
 	    vm_fault(VM_FAULT_POOL_PUT))
 		return false;
 	moved = move_in(root, dir_fd, name, &st);

@@ -29,6 +29,8 @@
 int vm_pool_put(const struct vm_root *root, int dir_fd, const char *name, struct vm_err *err);
 /* The same, but a file that the pool does not want stays where it is: false. */
 bool vm_pool_offer(const struct vm_root *root, int dir_fd, const char *name);
+/* Whether a file of that size in dir_fd could go in one day, if it is all allocated then. */
+bool vm_pool_is_for(const struct vm_root *root, int dir_fd, uint64_t size_bytes);
 /*
  * Whether dir_fd/name is now a file of that size out of the pool, all of it allocated. It has any
  * content, and must be written over wholly. What fails is no error: a new file does too.

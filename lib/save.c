@@ -90,6 +90,16 @@ int vm_save_write(struct vm_save *save, struct vm_machine *machine, const char *
 	return vm_driver_save(machine, VM_SAVE_ALL, memory, state, err);
 }
 
+void vm_save_punch(const struct vm_op *op, const struct vm_save *save)
+{
+	struct stat st;
+
+	if (save->how == VM_SAVE_FULL &&
+	    fstatat(save->to_fd, save->name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+	    !vm_pool_is_for(op->root, save->to_fd, (uint64_t)st.st_size))
+		vm_fs_punch_zeroes(save->to_fd, save->name);
+}
+
 static int make_base(struct vm_held *held, const struct vm_save *save, struct vm_machine *machine,
                      struct vm_err *err)
 {
@@ -110,4 +120,19 @@ void vm_save_done(struct vm_op *op, struct vm_held *held, const struct vm_save *
 	if (make_base(held, save, machine, &why) < 0 && why.code != VM_OK)
 		vm_op_warn(op, "the next save of %s will write all of its memory: %s",
 		           held->row.name, why.message);
+}
+
+int vm_save_put_aside(int dir_fd, struct vm_err *err)
+{
+	/* Already there, if it could not be put back: what is called memory now is not mapped. */
+	if (vm_fs_exists(dir_fd, VM_FILE_MAPPED) || !vm_fs_exists(dir_fd, VM_FILE_MEMORY))
+		return 0;
+	return vm_fs_rename(dir_fd, VM_FILE_MEMORY, dir_fd, VM_FILE_MAPPED, err);
+}
+
+int vm_save_put_back(int dir_fd, struct vm_err *err)
+{
+	return vm_fs_exists(dir_fd, VM_FILE_MAPPED)
+	               ? vm_fs_rename(dir_fd, VM_FILE_MAPPED, dir_fd, VM_FILE_MEMORY, err)
+	               : 0;
 }

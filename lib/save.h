@@ -4,7 +4,8 @@
  *
  *   vm_save_prepare()   before the pause: the file that the VMM will write into
  *   vm_save_write()     inside: the VMM writes memory and state
- *   vm_save_done()      when the guest runs again: what makes the next save cheap
+ *   vm_save_punch()     when nobody waits for it any more: zeroes become holes
+ *   vm_save_done()      of a guest that goes on: what makes its next save cheap
  *
  * Three ways, the cheapest that there is:
  *
@@ -14,6 +15,9 @@
  * - recycled: the VMM writes all memory over a file that nobody needs any more (pool.h); blocks
  *   that are allocated already are written two to three times faster.
  * - full: into a new file.
+ *
+ * A full file is mostly zeroes, which become holes before anybody else uses it, unless it may be
+ * recycled one day: what has holes would have to be allocated again.
  *
  * The base, VM_FILE_BASE in the directory of the instance, is a link to the published memory file
  * that its VMM was loaded from or saved to last. Nobody else can remove or change it. Its being
@@ -49,12 +53,22 @@ int vm_save_prepare(struct vm_op *op, struct vm_held *held, int to_fd, const cha
  */
 int vm_save_write(struct vm_save *save, struct vm_machine *machine, const char *memory,
                   const char *state, struct vm_err *err);
+/* The save has succeeded; the file is not published yet. */
+void vm_save_punch(const struct vm_op *op, const struct vm_save *save);
 /*
  * The save has succeeded, and nobody will ever change the memory file: it is the base of the next,
  * if that can be a diff. For a VMM that goes on. What fails is a warning: the next is full then.
  */
 void vm_save_done(struct vm_op *op, struct vm_held *held, const struct vm_save *save,
                   struct vm_machine *machine);
+
+/*
+ * Around the publication of a memory file in the place of one that a living VMM may have mapped:
+ * that keeps its link, under VM_FILE_MAPPED, until the VMM is dead (pool.h); or gets its name back,
+ * when the VMM goes on after all.
+ */
+int vm_save_put_aside(int dir_fd, struct vm_err *err);
+int vm_save_put_back(int dir_fd, struct vm_err *err);
 
 /* "full", "recycled", "diff" */
 const char *vm_save_how_name(enum vm_save_how how);

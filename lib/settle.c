@@ -9,6 +9,7 @@
 #include "interrupt.h"
 #include "manifest.h"
 #include "remove.h"
+#include "save.h"
 
 enum { ENDING_WAIT_MS = 2000 };
 
@@ -173,6 +174,9 @@ static int follow_guest(struct vm_op *op, struct vm_held *held, bool resume, str
 		rc = vm_driver_resume(&machine, err);
 		guest = VM_GUEST_RUNNING;
 	}
+	/* A standby that was killed before its point of no return. */
+	if (rc == 0)
+		rc = vm_save_put_back(held->dir_fd, err);
 	if (rc == 0 && (guest == VM_GUEST_PAUSED) == (held->row.state == VM_STATE_PAUSED))
 		rc = keep(op, held, err);
 	else if (rc == 0)

@@ -34,26 +34,18 @@ static int prepare(struct vm_op *op, struct vm_held *held, struct vm_save *ret_s
 	return vm_save_prepare(op, held, held->dir_fd, NEW_MEMORY, ret_save, err);
 }
 
-/* Old memory may be mapped by this VMM and linked by forks: it stays as it is, under its link. */
-static int put_memory_aside(struct vm_held *held, struct vm_err *err)
-{
-	/* From an earlier try that failed: then what is called memory now is that one's. */
-	if (vm_fs_exists(held->dir_fd, VM_FILE_MAPPED) ||
-	    !vm_fs_exists(held->dir_fd, VM_FILE_MEMORY))
-		return 0;
-	return vm_fs_rename(held->dir_fd, VM_FILE_MEMORY, held->dir_fd, VM_FILE_MAPPED, err);
-}
-
 /*
  * Saves the paused guest under new names, then publishes: memory and state by rename, the manifest
  * last.
  */
-static int save_and_publish(struct vm_held *held, struct vm_machine *machine, struct vm_save *save,
-                            const char *version, struct vm_err *err)
+static int save_and_publish(struct vm_op *op, struct vm_held *held, struct vm_machine *machine,
+                            struct vm_save *save, const char *version, struct vm_err *err)
 {
-	if (vm_save_write(save, machine, NEW_MEMORY, NEW_STATE, err) < 0 ||
-	    sync_files(machine->root, held, err) < 0 || vm_interrupt_check(err) < 0 ||
-	    put_memory_aside(held, err) < 0 ||
+	if (vm_save_write(save, machine, NEW_MEMORY, NEW_STATE, err) < 0)
+		return -1;
+	vm_save_punch(op, save);
+	if (sync_files(machine->root, held, err) < 0 || vm_interrupt_check(err) < 0 ||
+	    vm_save_put_aside(held->dir_fd, err) < 0 ||
 	    vm_fs_rename(held->dir_fd, NEW_MEMORY, held->dir_fd, VM_FILE_MEMORY, err) < 0 ||
 	    vm_fs_rename(held->dir_fd, NEW_STATE, held->dir_fd, VM_FILE_STATE, err) < 0)
 		return -1;
@@ -83,6 +75,8 @@ static void go_on(struct vm_op *op, struct vm_held *held, struct vm_machine *mac
 		vm_fs_unlink(held->dir_fd, NEW_MEMORY, &ignored);
 		vm_err_clear(&ignored);
 		vm_fs_unlink(held->dir_fd, NEW_STATE, &ignored);
+		vm_err_clear(&ignored);
+		vm_save_put_back(held->dir_fd, &ignored);
 		vm_held_abandon(op, held);
 	}
 	vm_interrupt_resume();
@@ -93,12 +87,11 @@ static int save_and_end(struct vm_op *op, struct vm_held *held, struct vm_machin
 {
 	const struct vm_outcome outcome = {
 	        .state = VM_STATE_STANDBY, .version = version, .durable = true};
-
 	struct vm_save save;
 
 	if (prepare(op, held, &save, err) < 0 ||
 	    (held->row.state == VM_STATE_RUNNING && vm_driver_pause(machine, err) < 0) ||
-	    save_and_publish(held, machine, &save, version, err) < 0) {
+	    save_and_publish(op, held, machine, &save, version, err) < 0) {
 		go_on(op, held, machine, err);
 		return -1;
 	}
