@@ -131,7 +131,7 @@ go_on() {
 		go_on src y
 		# Where the base is still there, nothing has been saved since; or it is the new one.
 		how=full
-		[ ! -e "$(dir_of src)/memory.base" ] || how=diff
+		[ ! -e "$(dir_of src)/memory.base" ] || how='diff'
 		assert_exact "$how" src
 		vmctl rm --force before
 		assert_clean
