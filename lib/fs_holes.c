@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Holes in place of zeroes: what reads the same, and takes no disk. */
-#include <errno.h>
 #include <fcntl.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -13,8 +11,8 @@
 
 enum {
 	PAGE_BYTES = 4096,
-	/* Large enough that there are few reads, small enough to stay in the CPU's cache. */
-	BUFFER_BYTES = 64 * PAGE_BYTES,
+	/* Large enough that there are few reads, small enough for the stack and the CPU's cache. */
+	BUFFER_BYTES = 16 * PAGE_BYTES,
 	/* A shorter hole costs more in extents and calls than it spares. */
 	SHORTEST_HOLE = 16 * PAGE_BYTES,
 };
@@ -68,11 +66,11 @@ static int punch_stretch(struct zeroes *run, char *buffer, off_t at, off_t end)
 void vm_fs_punch_zeroes(int dir_fd, const char *name)
 {
 	VM_AUTO_CLOSE int fd = openat(dir_fd, name, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
-	VM_AUTO_FREE char *buffer = malloc(BUFFER_BYTES);
+	char buffer[BUFFER_BYTES];
 	struct zeroes run = {.fd = fd};
 	off_t data = 0, hole;
 
-	if (fd < 0 || !buffer || vm_fault(VM_FAULT_FS_PUNCH))
+	if (fd < 0 || vm_fault(VM_FAULT_FS_PUNCH))
 		return;
 	while ((data = lseek(fd, data, SEEK_DATA)) >= 0) {
 		hole = lseek(fd, data, SEEK_HOLE);

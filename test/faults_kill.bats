@@ -95,11 +95,12 @@ strike() {
 	vmctl create web --kernel "$guest" --memory 16M --disk size=1M --start
 	vmctl pause web && vmctl resume web && vmctl standby web && vmctl restore web
 	vmctl fork web one --from-running --target-state standby
-	mkdir -m 0700 other
-	printf 'memory:\n  pool_max: 0\n' >other/vmctl.yaml
-	VMCTL_ROOT=$PWD/other vmctl create web --kernel "$guest" --memory 16M --start
-	VMCTL_ROOT=$PWD/other vmctl standby web
-	VMCTL_ROOT=$PWD/other vmctl rm --force web
+	printf 'memory:\n  pool_max: 0\n' >no-pool.yaml
+	export VMCTL_ROOT=$PWD/other VMCTL_CONFIG=$PWD/no-pool.yaml
+	vmctl create web --kernel "$guest" --memory 16M --start
+	vmctl standby web
+	vmctl rm --force web
+	export VMCTL_ROOT=$PWD/root VMCTL_CONFIG=
 	: >/dev/shm/sem.vmctl-zzzzzzzzzzzzzzzzzzzzzzzz-gone
 	vmctl doctor --repair
 	assert [ ! -e /dev/shm/sem.vmctl-zzzzzzzzzzzzzzzzzzzzzzzz-gone ]

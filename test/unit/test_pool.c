@@ -4,7 +4,14 @@
 
 #include "pool.h"
 
-enum { SIZE = 256 * 1024, FILES = 8, TAKERS = 16 };
+enum {
+	SIZE = 256 * 1024,
+	TWICE = 2 * SIZE,
+	FILES = 8,
+	ROOM = FILES * SIZE,
+	TOO_LARGE = ROOM + SIZE,
+	TAKERS = 16,
+};
 
 struct site {
 	struct fixture *f;
@@ -21,7 +28,7 @@ static void open_site(void **state, struct site *ret)
 	/* Wherever the tests run. */
 	ret->root.config.memory_diff = false;
 	ret->root.config.min_free_disk_bytes = 0;
-	ret->root.config.memory_pool_max_bytes = FILES * SIZE;
+	ret->root.config.memory_pool_max_bytes = ROOM;
 	ret->dir = vm_fs_make_dir(ret->root.guests_fd, "instance", &err);
 	assert_true(ret->dir >= 0);
 }
@@ -74,7 +81,7 @@ static void what_has_lost_its_last_link_comes_out_again(void **state)
 	assert_int_equal(fstatat(site.dir, "memory", &before, 0), 0);
 	put(&site, "memory");
 	assert_int_equal(count(&site), 1);
-	assert_false(vm_pool_take(&site.root, SIZE * 2, site.dir, "new"));
+	assert_false(vm_pool_take(&site.root, TWICE, site.dir, "new"));
 	assert_true(vm_pool_take(&site.root, SIZE, site.dir, "new"));
 	assert_int_equal(fstatat(site.dir, "new", &after, 0), 0);
 	assert_int_equal(before.st_ino, after.st_ino);
@@ -92,7 +99,7 @@ static void what_would_not_do_is_removed(void **state)
 	put(&site, "holes");
 	make(&site, "empty", 0, false);
 	put(&site, "empty");
-	make(&site, "large", (FILES + 1) * SIZE, true);
+	make(&site, "large", TOO_LARGE, true);
 	put(&site, "large");
 	/* Somebody else has it: it stays theirs. */
 	make(&site, "linked", SIZE, true);
@@ -135,10 +142,10 @@ static void it_is_as_large_as_it_may_be_and_other_sizes_make_room(void **state)
 		put(&site, "memory");
 		assert_int_equal(count(&site), i < FILES ? i + 1 : FILES);
 	}
-	make(&site, "memory", 2 * SIZE, true);
+	make(&site, "memory", TWICE, true);
 	put(&site, "memory");
 	assert_int_equal(count(&site), FILES - 2 + 1);
-	assert_int_equal(vm_pool_empty(&site.root), FILES * SIZE);
+	assert_int_equal(vm_pool_empty(&site.root), ROOM);
 	assert_int_equal(count(&site), 0);
 	assert_int_equal(vm_pool_empty(&site.root), 0);
 	close_site(&site);
