@@ -60,6 +60,13 @@ int vm_fs_clone(int from_fd, const char *from, int to_fd, const char *to, bool *
  */
 void vm_fs_punch_zeroes(int dir_fd, const char *name);
 
+/*
+ * Makes a file of that size of which all is allocated and cached, so that to write it takes no more
+ * than that. If the disk has no room for it, or the filesystem cannot, there is none. Errors:
+ * already_exists, system.
+ */
+int vm_fs_allocate(int dir_fd, const char *name, uint64_t size_bytes, struct vm_err *err);
+
 /* Creates a file that must not exist yet, for writing. Errors: already_exists; as above. */
 int vm_fs_create(int dir_fd, const char *name, mode_t mode, struct vm_err *err);
 /* Another link, of the same name, in to_fd. */

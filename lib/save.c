@@ -4,9 +4,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "fs.h"
 #include "pool.h"
+
+/* Of the host's memory: how much a file may take that is not written yet. */
+enum { MEMORY_SHARE = 8 };
 
 const char *vm_save_how_name(enum vm_save_how how)
 {
@@ -42,6 +46,23 @@ static int clone_base(struct vm_held *held, struct vm_save *save, struct vm_err 
 	return 0;
 }
 
+/*
+ * Before the pause, what a new file costs beside writing it: blocks, and pages of the host's
+ * memory, which a busy host has to find first. Not for more of that than is easily had. Where it
+ * may be recycled: it need not be punched then.
+ */
+static int allocate(struct vm_op *op, const struct vm_held *held, const struct vm_save *save,
+                    struct vm_err *err)
+{
+	uint64_t size = held->row.memory_bytes;
+	long pages = sysconf(_SC_PHYS_PAGES), page_size = sysconf(_SC_PAGESIZE);
+
+	if (!vm_pool_is_for(op->root, save->to_fd, size) || pages <= 0 || page_size <= 0 ||
+	    size > (uint64_t)pages * (uint64_t)page_size / MEMORY_SHARE)
+		return 0;
+	return vm_fs_allocate(save->to_fd, save->name, size, err);
+}
+
 int vm_save_prepare(struct vm_op *op, struct vm_held *held, int to_fd, const char *name,
                     struct vm_save *ret_save, struct vm_err *err)
 {
@@ -54,6 +75,8 @@ int vm_save_prepare(struct vm_op *op, struct vm_held *held, int to_fd, const cha
 		return -1;
 	if (save.how == VM_SAVE_FULL && vm_pool_take(op->root, held->row.memory_bytes, to_fd, name))
 		save.how = VM_SAVE_RECYCLED;
+	if (save.how == VM_SAVE_FULL && allocate(op, held, &save, err) < 0)
+		return -1;
 	*ret_save = save;
 	return 0;
 }

@@ -14,7 +14,7 @@
  *   dirty pages.
  * - recycled: the VMM writes all memory over a file that nobody needs any more (pool.h); blocks
  *   that are allocated already are written two to three times faster.
- * - full: into a new file.
+ * - full: into a new file, allocated and cached before the pause if it may be recycled one day.
  *
  * A full file is mostly zeroes, which become holes before anybody else uses it, unless it may be
  * recycled one day: what has holes would have to be allocated again.

@@ -44,13 +44,13 @@ static int64_t taken(int dir, const char *name)
 	return (int64_t)st.st_blocks * 512;
 }
 
-static bool all(int page)
+static bool every_page(int page)
 {
 	(void)page;
 	return true;
 }
 
-static bool none(int page)
+static bool no_page(int page)
 {
 	(void)page;
 	return false;
@@ -70,7 +70,7 @@ static bool short_runs(int page)
 static void what_is_zero_is_punched_and_reads_the_same(void **state)
 {
 	struct fixture *f = *state;
-	bool (*const kinds[])(int) = {all, none, long_runs, short_runs};
+	bool (*const kinds[])(int) = {every_page, no_page, long_runs, short_runs};
 
 	for (size_t i = 0; i < VM_ARRAY_LEN(kinds); i++) {
 		fill(f->to, "memory", kinds[i]);
@@ -98,6 +98,25 @@ static void long_runs_take_no_disk_and_short_ones_stay(void **state)
 	assert_true(taken(f->to, "short") >= BYTES);
 }
 
+static void a_file_can_be_allocated_before_it_is_written(void **state)
+{
+	struct fixture *f = *state;
+	struct vm_err err = {0};
+	struct stat st = {0};
+
+	assert_int_equal(vm_fs_allocate(f->to, "room", BYTES, &err), 0);
+	assert_int_equal(fstatat(f->to, "room", &st, 0), 0);
+	assert_int_equal(st.st_size, BYTES);
+	assert_int_equal(st.st_mode & 07777, 0600);
+	assert_true(taken(f->to, "room") >= BYTES);
+	assert_int_equal(vm_fs_allocate(f->to, "room", BYTES, &err), -1);
+	assert_int_equal(err.code, VM_ERR_ALREADY_EXISTS);
+	/* More than there is: no file, and no error, for the VMM makes one. */
+	vm_err_clear(&err);
+	assert_int_equal(vm_fs_allocate(f->to, "huge", UINT64_C(1) << 60, &err), 0);
+	assert_false(vm_fs_exists(f->to, "huge"));
+}
+
 static void what_is_not_there_is_left_alone(void **state)
 {
 	struct fixture *f = *state;
@@ -115,6 +134,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	        TEST(what_is_zero_is_punched_and_reads_the_same),
 	        TEST(long_runs_take_no_disk_and_short_ones_stay),
+	        TEST(a_file_can_be_allocated_before_it_is_written),
 	        TEST(what_is_not_there_is_left_alone),
 	};
 
