@@ -86,7 +86,7 @@ static void long_runs_take_no_disk_and_short_ones_stay(void **state)
 {
 	struct fixture *f = *state;
 
-	fill(f->to, "all", all);
+	fill(f->to, "all", every_page);
 	fill(f->to, "long", long_runs);
 	fill(f->to, "short", short_runs);
 	vm_fs_punch_zeroes(f->to, "all");
