@@ -35,7 +35,8 @@ walk() {
 
 # is_racy POINT: threads of one verb meet it more or less often from run to run, so that its last time
 # may not come. How many slots a thread tries depends on those that the others hold just then, and each
-# try opens a lock file (lock.create, whether or not the file exists).
+# try opens a lock file (lock.create, whether or not the file exists). And whether a save takes a file out
+# of the pool (pool.take) or makes one (fs.create) depends on what the runs before have put there.
 is_racy() {
 	[[ $1 =~ ^(${racy:--}) ]]
 }
@@ -135,6 +136,7 @@ scenario_standby() {
 		assert_equal "$(guest_state web)" Running
 		wait_for ticked_past web "${tick:-0}"
 	}
+	local racy='pool|fs\.create'
 	vmctl fork rest web
 	prepare=prepare_running next=standby_or_restore walk standby web
 	assert_equal "$(boots_of web)" 0
@@ -260,7 +262,7 @@ scenario_forks() {
 }
 
 scenario_fork_running() {
-	local touch=resume racy='s[hl]|lock\.create' forks=(-n 2 --name 'web-{}' --atomic --from-running) want=2 whole=goes_on_running
+	local touch=resume racy='s[hl]|lock\.create|pool|fs\.create' forks=(-n 2 --name 'web-{}' --atomic --from-running) want=2 whole=goes_on_running
 	vmctl fork rest src
 	wait_for has_ticked src
 	source_pid=$(field src .pid)
