@@ -62,6 +62,7 @@ assert_exact() {
 # The guest has done something since.
 go_on() {
 	local number
+	wait_for has_ticked "$1"
 	number=$(last_tick "$1")
 	ask "$1" "m${2:-x}" "^marked ${2:-x}"
 	wait_for ticked_past "$1" "$number"

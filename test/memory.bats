@@ -43,6 +43,7 @@ assert_diffs() {
 	# A fork's base is the memory that it was loaded from.
 	assert_equal "$(base_of two)" "$(memory_of two)"
 	ask two md '^marked d'
+	wait_for has_ticked two
 	number=$(last_tick two)
 	assert_saved diff fork two four --from-running
 	wait_for ticked_past four "$number"
@@ -163,6 +164,7 @@ use_pool() {
 	vmctl standby web-1
 	vmctl rm --force web-2
 	assert_equal "$(pooled)" 0
+	wait_for has_ticked web-3
 	number=$(last_tick web-3)
 	vmctl fork src more --from-running
 	wait_for ticked_past web-3 "$number"
