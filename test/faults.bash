@@ -34,7 +34,9 @@ walk() {
 }
 
 # is_racy POINT: threads of one verb meet it more or less often from run to run, so that its last time
-# may not come: how many slots a thread tries depends on those that the others hold just then.
+# may not come: how many slots a thread tries depends on those that the others hold just then, and
+# whether a save takes a file out of the pool (pool.take) or makes one (fs.create) on what the runs before
+# have put there.
 is_racy() {
 	[[ $1 =~ ^(${racy:--}) ]]
 }
@@ -135,6 +137,7 @@ scenario_standby() {
 		assert_equal "$(guest_state web)" Running
 		wait_for ticked_past web "${tick:-0}"
 	}
+	local racy='pool|fs\.create'
 	vmctl fork rest web
 	prepare=prepare_running next=standby_or_restore walk standby web
 	assert_equal "$(boots_of web)" 0
@@ -260,7 +263,7 @@ scenario_forks() {
 }
 
 scenario_fork_running() {
-	local touch=resume racy=$threads_race forks=(-n 2 --name 'web-{}' --atomic --from-running) want=2 whole=goes_on_running
+	local touch=resume racy="$threads_race|pool|fs\.create" forks=(-n 2 --name 'web-{}' --atomic --from-running) want=2 whole=goes_on_running
 	vmctl fork rest src
 	wait_for has_ticked src
 	source_pid=$(field src .pid)

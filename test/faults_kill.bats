@@ -132,12 +132,18 @@ strike() {
 	vmctl create web --kernel "$guest" --memory 16M --disk size=1M --start
 	vmctl pause web && vmctl resume web && vmctl standby web && vmctl restore web
 	vmctl fork web one --from-running --target-state standby
-	VMCTL_ROOT=$PWD/other vmctl create web --kernel "$guest" --memory 16M
-	VMCTL_ROOT=$PWD/other vmctl rm web
+	printf 'memory:\n  pool_max: 0\n' >no-pool.yaml
+	export VMCTL_ROOT=$PWD/other VMCTL_CONFIG=$PWD/no-pool.yaml
+	vmctl create web --kernel "$guest" --memory 16M --start
+	vmctl standby web
+	vmctl rm --force web
+	export VMCTL_ROOT=$PWD/root VMCTL_CONFIG=
 	: >/dev/shm/sem.vmctl-zzzzzzzzzzzzzzzzzzzzzzzz-gone
 	vmctl doctor --repair
 	assert [ ! -e /dev/shm/sem.vmctl-zzzzzzzzzzzzzzzzzzzzzzzz-gone ]
-	vmctl stop --time 60 web && vmctl rm web
+	vmctl stop --time 60 web && vmctl start web
+	# Over the memory that the stop has dropped.
+	vmctl standby web && vmctl rm --force web
 	unset VMCTL_FAULT_TRACE
 	vmctl doctor --fault-points -o json | jq -r '.[].point' | sort >listed
 	sed 's/#.*//' trace | sort -u >passed
