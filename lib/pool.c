@@ -12,15 +12,14 @@
 #include "fs.h"
 #include "util.h"
 
-#define POOL_DIR "pool"
 
 enum { BLOCK_BYTES = 512 };
 
 static int open_pool(const struct vm_root *root, bool create)
 {
-	if (create && mkdirat(root->fd, POOL_DIR, 0700) < 0 && errno != EEXIST)
+	if (create && mkdirat(root->fd, VM_POOL_DIR, 0700) < 0 && errno != EEXIST)
 		return -1;
-	return openat(root->fd, POOL_DIR, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	return openat(root->fd, VM_POOL_DIR, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 }
 
 static bool is_allocated(const struct stat *st)
@@ -220,7 +219,7 @@ int vm_pool_each_stray(const struct vm_root *root, vm_fs_entry *each, void *ctx,
 {
 	struct strays strays = {each, ctx};
 
-	return vm_fs_exists(root->fd, POOL_DIR)
-	               ? vm_fs_each(root->fd, POOL_DIR, pick_stray, &strays, err)
+	return vm_fs_exists(root->fd, VM_POOL_DIR)
+	               ? vm_fs_each(root->fd, VM_POOL_DIR, pick_stray, &strays, err)
 	               : 0;
 }

@@ -331,7 +331,7 @@ image_field() {
 	mount_root 512M xfs
 	vmctl_yaml 'limits: {min_free_disk: 0}'
 	make_running web --memory 32M --disk id=data,size=64M
-	dd if=/dev/urandom of="$(dir_of web)/disk-data.img" bs=1M count=8 conv=notrunc status=none
+	dd if=/dev/urandom of="$(dir_of web)/disk-data.img" bs=1M count=40 conv=notrunc status=none
 	vmctl standby web
 	vmctl snapshot create web a
 	vmctl snapshot create web b
