@@ -136,6 +136,7 @@ $(BUILD)/bench/%: $(BUILD)/obj/test/bench/%.o $(LIB)
 
 bench: all guest bench-bins
 	test/bench/run
+	test/bench/pause
 
 # --- lint -----------------------------------------------------------------------------------------
 # test/lint runs every checker; the slow one, clang-tidy, once per changed file, by these stamps.
