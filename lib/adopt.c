@@ -148,6 +148,11 @@ static int take_disks(struct adoption *adoption, struct vm_err *err)
 		const struct vm_state_path *path = &adoption->info.paths[i];
 		const char *file;
 
+		if (path->kind == VM_STATE_PMEM)
+			return vm_err_set(err, VM_ERR_UNSUPPORTED,
+			                  "the state has a pmem device (%s), which vmctl does not "
+			                  "manage",
+			                  path->id);
 		if (path->kind != VM_STATE_DISK)
 			continue;
 		file = file_for(adoption->request, path, used);
@@ -168,7 +173,9 @@ static int make_spec(struct adoption *adoption, struct vm_err *err)
 	struct vm_spec *spec = &adoption->spec;
 
 	spec->memory_bytes = adoption->info.memory_bytes;
-	spec->vcpus = request->vcpus ? request->vcpus : 1;
+	spec->vcpus = request->vcpus ? request->vcpus : adoption->info.vcpus;
+	if (spec->vcpus == 0)
+		spec->vcpus = 1;
 	spec->vsock = adoption->info.guest_cid != 0;
 	if (request->kernel && !(spec->kernel = vm_strdup(request->kernel, err)))
 		return -1;
@@ -209,8 +216,10 @@ static const char *own_name(const struct adoption *adoption, const struct vm_sta
 		return VM_FILE_VSOCK;
 	case VM_STATE_INITRD:
 		return VM_FILE_INITRD;
-	default:
+	case VM_STATE_KERNEL:
 		return VM_FILE_KERNEL;
+	default:
+		return NULL; /* in the boot arguments: it is the guest's */
 	}
 }
 

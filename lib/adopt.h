@@ -23,7 +23,7 @@ struct vm_adopt_request {
 	struct vm_adopt_disk *disks;
 	size_t disk_count;
 	const char *kernel, *initrd; /* or NULL: then forks go on, but none can be booted */
-	unsigned vcpus;              /* 0: not known, told as 1 */
+	unsigned vcpus;              /* 0: as the state says */
 	const struct vm_image_info *info;
 	enum vm_relocate relocate;
 };

@@ -146,18 +146,12 @@ static int sync_fd(int fd, int dir_fd, const char *name, struct vm_err *err)
 	return 0;
 }
 
-int vm_fs_publish(int dir_fd, const char *name, const void *data, size_t len, bool durable,
-                  struct vm_err *err)
+/* Writes the file under the name `tmp`, which must be free, and renames it. */
+static int publish_by(int dir_fd, const char *tmp, const char *name, const void *data, size_t len,
+                      bool durable, struct vm_err *err)
 {
-	VM_AUTO_CLOSE int fd = -1;
-	char tmp[256];
+	VM_AUTO_CLOSE int fd = vm_fs_create(dir_fd, tmp, 0600, err);
 
-	/* A fixed temporary name: the caller holds the instance's lock, a leftover is a dead
-	 * writer's. */
-	snprintf(tmp, sizeof(tmp), "%s.tmp", name);
-	if (vm_fs_unlink(dir_fd, tmp, err) < 0)
-		return -1;
-	fd = vm_fs_create(dir_fd, tmp, 0600, err);
 	if (fd < 0)
 		return -1;
 	if (write_all(fd, data, len) < 0)
@@ -169,6 +163,34 @@ int vm_fs_publish(int dir_fd, const char *name, const void *data, size_t len, bo
 		return -1;
 	}
 	return durable ? vm_fs_sync(dir_fd, NULL, err) : 0;
+}
+
+int vm_fs_publish(int dir_fd, const char *name, const void *data, size_t len, bool durable,
+                  struct vm_err *err)
+{
+	char tmp[256];
+
+	/* A fixed temporary name: the caller holds the instance's lock, a leftover is a dead
+	 * writer's. */
+	snprintf(tmp, sizeof(tmp), "%s.tmp", name);
+	if (vm_fs_unlink(dir_fd, tmp, err) < 0)
+		return -1;
+	return publish_by(dir_fd, tmp, name, data, len, durable, err);
+}
+
+int vm_fs_publish_foreign(int dir_fd, const char *name, const void *data, size_t len, bool replace,
+                          struct vm_err *err)
+{
+	char id[VM_ID_LEN + 1], tmp[VM_ID_LEN + 16], shown[VM_PATH_SHOWN];
+
+	/* Not a lock: whoever makes the file in this very moment is overwritten. */
+	if (!replace && vm_fs_exists(dir_fd, name))
+		return vm_err_set(err, VM_ERR_ALREADY_EXISTS, "%s exists",
+		                  vm_fs_path(dir_fd, name, shown, sizeof(shown)));
+	if (vm_id_new(id, err) < 0)
+		return -1;
+	snprintf(tmp, sizeof(tmp), ".vmctl-%s", id);
+	return publish_by(dir_fd, tmp, name, data, len, true, err);
 }
 
 int vm_fs_unlink(int dir_fd, const char *name, struct vm_err *err)

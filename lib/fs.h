@@ -37,6 +37,13 @@ int vm_fs_read(int dir_fd, const char *name, size_t max, char **ret_data, size_t
 int vm_fs_publish(int dir_fd, const char *name, const void *data, size_t len, bool durable,
                   struct vm_err *err);
 
+/*
+ * The same in a directory that is not ours, durably: under a temporary name that nobody else has,
+ * and with `replace` false only if `name` does not exist yet. Errors: already_exists; as above.
+ */
+int vm_fs_publish_foreign(int dir_fd, const char *name, const void *data, size_t len, bool replace,
+                          struct vm_err *err);
+
 enum vm_copy { VM_COPY_REFLINK, VM_COPY_SPARSE };
 
 /*

@@ -207,6 +207,10 @@ static bool names_own_file(const struct vm_spec *spec, const struct vm_state_pat
 		return strcmp(name, VM_FILE_INITRD) == 0;
 	case VM_STATE_VSOCK:
 		return strcmp(name, VM_FILE_VSOCK) == 0;
+	case VM_STATE_BOOT_ARGS: /* the guest's: nobody here opens it */
+		return true;
+	case VM_STATE_PMEM: /* no image of ours has any */
+		return false;
 	case VM_STATE_DISK:
 		break;
 	}

@@ -120,8 +120,8 @@ adopts_and_runs() {
 		--memory short.memory --disk d0=foreign.0 --disk d1=foreign.1
 	head -c 9000 foreign.state >cut.state
 	refuses 10 'checksum' --state cut.state --memory foreign.memory
-	refuses 10 'checksum' --state "$guest" --memory foreign.memory
-	refuses 10 '' --state foreign.memory --memory foreign.memory
+	refuses 8 'does not begin like one' --state "$guest" --memory foreign.memory
+	refuses 8 'does not begin like one' --state foreign.memory --memory foreign.memory
 	run -2 vmctl snapshot adopt Old --state foreign.state --memory foreign.memory
 	run -2 vmctl snapshot adopt old/a/b --state foreign.state --memory foreign.memory
 	vmctl snapshot adopt old --state foreign.state --memory foreign.memory \

@@ -15,6 +15,7 @@ const struct cli_verb_entry cli_verbs[] = {
         {"restore", "Run instances on from standby", NULL},
         {"fork", "Make new instances that continue from the state of another", NULL},
         {"snapshot", "Keep images of instances, and fork, restore and move them", NULL},
+        {"state", "Look into the state file of a snapshot, and change its paths", NULL},
         {"ls", "List instances", "list"},
         {"inspect", "Show everything about instances as JSON", NULL},
         {"rm", "Remove instances", "remove"},

@@ -14,7 +14,7 @@ enum { SLOWEST_DISK_BYTES_PER_MS = 8 * 1024 };
 
 char *vm_disk_file(const struct vm_disk *disk, char *buf)
 {
-	snprintf(buf, VM_DISK_FILE_SIZE, "disk-%s.img", disk->id);
+	snprintf(buf, VM_DISK_FILE_SIZE, VM_DISK_FILE_FORMAT, disk->id);
 	return buf;
 }
 
@@ -53,7 +53,9 @@ const char *vm_state_path_kind_name(enum vm_state_path_kind kind)
 	        [VM_STATE_KERNEL] = "kernel",
 	        [VM_STATE_INITRD] = "initrd",
 	        [VM_STATE_DISK] = "disk",
+	        [VM_STATE_PMEM] = "pmem",
 	        [VM_STATE_VSOCK] = "vsock",
+	        [VM_STATE_BOOT_ARGS] = "boot_args",
 	};
 
 	return names[kind];

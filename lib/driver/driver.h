@@ -38,6 +38,7 @@
 #define VM_FILE_API_SOCKET "vmm.sock"
 #define VM_FILE_VSOCK "vsock.sock"
 /* "disk-<id>.img" */
+#define VM_DISK_FILE_FORMAT "disk-%s.img"
 enum { VM_DISK_FILE_SIZE = VM_DISK_ID_MAX + 16 };
 char *vm_disk_file(const struct vm_disk *disk, char *buf);
 /* fsync of every disk that can be written. */
@@ -90,27 +91,28 @@ enum vm_state_path_kind {
 	VM_STATE_KERNEL,
 	VM_STATE_INITRD,
 	VM_STATE_DISK,
+	VM_STATE_PMEM, /* a disk that the guest sees as memory */
 	VM_STATE_VSOCK,
+	VM_STATE_BOOT_ARGS, /* a path in the boot arguments: the guest's, and never changed */
 };
 const char *vm_state_path_kind_name(enum vm_state_path_kind kind);
 
 struct vm_state_path {
 	enum vm_state_path_kind kind;
-	char *text;           /* as recorded; owned */
-	char id[64];          /* of a disk: the id that the VMM knows it by; else "" */
+	char *text;           /* as recorded: UTF-8 without NUL; owned */
+	char id[128];         /* of a disk: the id that the VMM knows it by; else "" */
 	bool root, read_only; /* of a disk */
-	size_t at, length_at; /* the driver's: where text and length stand in the state */
+	size_t at;            /* where the text stands in the state */
 };
-
 struct vm_state_info {
 	const char *encoding; /* "bincode" */
 	char format[24];      /* version of the format, "6.0.0" */
 	char version[24];     /* of the hypervisor that reads it, "1.12"; "" when not known */
 	uint64_t memory_bytes;
+	unsigned vcpus;
 	uint64_t guest_cid; /* 0: no vsock */
 	struct vm_state_path *paths;
 	size_t count;
-	size_t cid_at; /* the driver's */
 };
 void vm_state_info_free(struct vm_state_info *info);
 
@@ -163,8 +165,11 @@ struct vm_driver {
 	int (*describe_state)(const void *data, size_t len, struct vm_state_info *ret,
 	                      struct vm_err *err);
 	/*
-	 * A copy with other paths (texts[i] for info->paths[i], NULL: as it is) and, unless 0,
-	 * another guest CID. Not NULL where caps.state_rewrite.
+	 * A copy with other paths (texts[i] for info->paths[i] as described from these bytes, NULL:
+	 * as it is; texts may be NULL) and, unless 0, another guest CID. A relative path that is
+	 * shorter than the recorded one is padded to its length, so that nothing else moves. The
+	 * copy was read back and compared. Not NULL where caps.state_rewrite. Errors: as above;
+	 * usage (a text that cannot be recorded, a reserved CID), incompatible (no vsock).
 	 */
 	int (*rewrite_state)(const void *data, size_t len, const struct vm_state_info *info,
 	                     const char *const *texts, uint64_t new_cid, void **ret_data,

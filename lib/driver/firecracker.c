@@ -5,7 +5,7 @@
 
 #include "../fs.h"
 #include "../util.h"
-#include "firecracker_paths.h"
+#include "firecracker_state.h"
 
 #define DEFAULT_BOOT_ARGS "console=ttyS0 reboot=k panic=1 pci=off"
 
@@ -217,29 +217,42 @@ static int check_version(const char *version, const char *now, struct vm_err *er
 	return vm_err_hint(err, "name a Firecracker %.*s by $VMCTL_FIRECRACKER", (int)len, version);
 }
 
+/*
+ * By the structure, because the socket's path may be padded ("./././vsock.sock"). Where that is not
+ * known (a microVM with PCI devices), a path that is just ours still says where the CID is.
+ */
+static int set_cid(const void *data, size_t len, const struct vm_state_move *move, void **ret,
+                   size_t *ret_len, struct vm_err *err)
+{
+	struct vm_err second = {0};
+
+	if (vm_fc_state_set_cid(data, len, NULL, move->from_cid, move->to_cid, ret, ret_len, err) ==
+	    0)
+		return 0;
+	if ((err->code != VM_ERR_UNSUPPORTED && err->code != VM_ERR_INCOMPATIBLE) ||
+	    vm_fc_state_set_cid(data, len, VM_FILE_VSOCK, move->from_cid, move->to_cid, ret,
+	                        ret_len, &second) < 0)
+		return -1;
+	vm_err_clear(err);
+	return 0;
+}
+
 static int move_state(const struct vm_state_move *move, struct vm_err *err)
 {
-	VM_AUTO(vm_state_info_free) struct vm_state_info info = {0};
-	VM_AUTO_FREE void *rewritten = NULL;
 	VM_AUTO_FREE char *data = NULL;
+	VM_AUTO_FREE void *rewritten = NULL;
 	size_t len, new_len;
 
 	if (vm_fs_read(move->from_fd, move->from_name, VM_STATE_MAX_BYTES, &data, &len, err) < 0)
 		return -1;
 	if (move->from_cid == move->to_cid) {
-		struct vm_fc_state_info checked;
+		struct vm_fc_state_info info;
 
-		if (vm_fc_state_check(data, len, &checked, err) < 0)
+		if (vm_fc_state_check(data, len, &info, err) < 0)
 			return vm_err_wrap(err, "%s", move->from_name);
 		return vm_fs_publish(move->to_fd, VM_FILE_STATE, data, len, move->durable, err);
 	}
-	if (vm_fc_describe(data, len, &info, err) < 0)
-		return vm_err_wrap(err, "%s", move->from_name);
-	if (info.guest_cid != move->from_cid)
-		return vm_err_set(err, VM_ERR_INCOMPATIBLE, "%s holds guest CID %ju, not %ju",
-		                  move->from_name, (uintmax_t)info.guest_cid,
-		                  (uintmax_t)move->from_cid);
-	if (vm_fc_rewrite(data, len, &info, NULL, move->to_cid, &rewritten, &new_len, err) < 0)
+	if (set_cid(data, len, move, &rewritten, &new_len, err) < 0)
 		return vm_err_wrap(err, "%s", move->from_name);
 	return vm_fs_publish(move->to_fd, VM_FILE_STATE, rewritten, new_len, move->durable, err);
 }
@@ -291,8 +304,8 @@ const struct vm_driver vm_driver_firecracker = {
         .ask_shutdown = ask_shutdown,
         .check_version = check_version,
         .move_state = move_state,
-        .describe_state = vm_fc_describe,
-        .rewrite_state = vm_fc_rewrite,
+        .describe_state = vm_fc_state_describe,
+        .rewrite_state = vm_fc_state_rewrite,
         .ended_by_guest = ended_by_guest,
         .leftovers = leftovers,
 };

@@ -14,6 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "driver.h"
 #include "err.h"
 
 enum vm_fc_encoding {
@@ -46,22 +47,35 @@ int vm_fc_state_check(const void *data, size_t len, struct vm_fc_state_info *ret
                       struct vm_err *err);
 
 /*
+ * The driver's describe_state and rewrite_state (driver.h). A state is read from its first field to
+ * its last by the structure of its format; one that does not have it is refused, not guessed at.
+ */
+int vm_fc_state_describe(const void *data, size_t len, struct vm_state_info *ret,
+                         struct vm_err *err);
+int vm_fc_state_rewrite(const void *data, size_t len, const struct vm_state_info *info,
+                        const char *const *texts, uint64_t new_cid, void **ret_data,
+                        size_t *ret_len, struct vm_err *err);
+
+/*
  * Makes a copy of a state with another guest CID; everything else but the CRC trailer stays as it
  * is. `uds_path` is the vsock's socket path as recorded in the state (e.g. "vsock.sock") and
  * `old_cid` the CID it must hold: the place is found structurally behind that path, both must
- * agree, and there must be exactly one such place. `new_cid` is 3 to 0xfffffffe (0 to 2 and
- * 0xffffffff are reserved by AF_VSOCK). The CRC is checked before, recomputed and checked after,
- * and the CID is read back. The packed width of bitcode may change, so the copy's length may differ
- * by up to 3 bytes for a state that Firecracker wrote. `*ret_data` is malloc'ed and the caller's to
- * free. Errors: usage (new_cid), corrupt, unsupported (a format this code cannot look into),
- * incompatible (the state does not hold that path and CID), insufficient_resources (memory).
+ * agree, and there must be exactly one such place. With NULL for the path, the place is the one
+ * that the structure of the whole state has for it, whatever the path is. `new_cid` is 3 to
+ * 0xfffffffe (0 to 2 and 0xffffffff are reserved by AF_VSOCK). The CRC is checked before,
+ * recomputed and checked after, and the CID is read back. The packed width of bitcode may change,
+ * so the copy's length may differ by up to 3 bytes for a state that Firecracker wrote. `*ret_data`
+ * is malloc'ed and the caller's to free. Errors: usage (new_cid), corrupt, unsupported (a format
+ * this code cannot look into), incompatible (the state does not hold that path and CID),
+ * insufficient_resources (memory).
  */
 int vm_fc_state_set_cid(const void *data, size_t len, const char *uds_path, uint64_t old_cid,
                         uint64_t new_cid, void **ret_data, size_t *ret_len, struct vm_err *err);
 
 /*
- * Finds the CID behind `uds_path`, for verification after a rewrite or for adopting a state whose
- * CID is not known. Errors: corrupt, unsupported, incompatible, as above.
+ * Finds the CID behind `uds_path` (or by the structure, for NULL), for verification after a rewrite
+ * or for adopting a state whose CID is not known. Errors: corrupt, unsupported, incompatible, as
+ * above.
  */
 int vm_fc_state_get_cid(const void *data, size_t len, const char *uds_path, uint64_t *ret_cid,
                         struct vm_err *err);

@@ -6,13 +6,15 @@
  *
  * No mutated file has a right checksum, so every input is tried as it is and once more with a
  * trailer that fits. Paths to ask for are those that the fixtures hold and one that the input
- * itself names: what stands in front of its first "sock".
+ * itself names: what stands in front of its first "sock"; and what the structure has.
  */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "driver/driver.h"
 #include "driver/firecracker_state.h"
+#include "driver/state.h"
 #include "util.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -143,6 +145,134 @@ static void try_own_path(const uint8_t *data, size_t size)
 		try_path(data, size, path + i);
 }
 
+/* --- by the structure ------------------------------------------------------------------------ */
+
+/* What was relative and got longer in between comes back padded. */
+static bool same_text(const char *was, const char *is)
+{
+	char *padded = malloc(strlen(is) + 1);
+	bool same = strcmp(was, is) == 0 ||
+	            (strlen(was) < strlen(is) && vm_state_pad(was, strlen(is), padded) &&
+	             strcmp(padded, is) == 0);
+
+	free(padded);
+	return same;
+}
+
+static void demand_same_info(const struct vm_state_info *a, const struct vm_state_info *b)
+{
+	demand(a->count == b->count && a->memory_bytes == b->memory_bytes);
+	demand(a->vcpus == b->vcpus && a->guest_cid == b->guest_cid);
+	for (size_t i = 0; i < a->count; i++) {
+		const struct vm_state_path *x = &a->paths[i], *y = &b->paths[i];
+
+		demand(x->kind == y->kind && x->root == y->root && x->read_only == y->read_only);
+		demand(strcmp(x->id, y->id) == 0 && same_text(x->text, y->text));
+	}
+}
+
+/* Makes every byte of every path that can be changed another one; nothing else may differ. */
+static void demand_equal_length(const uint8_t *data, size_t size, const struct vm_state_info *info)
+{
+	const char **texts = calloc(info->count + 1, sizeof(*texts));
+	char *expected = malloc(size);
+	struct vm_err err = {0};
+	void *copy = NULL;
+	size_t len = 0;
+
+	demand(texts && expected);
+	memcpy(expected, data, size);
+	for (size_t i = 0; i < info->count; i++) {
+		const struct vm_state_path *path = &info->paths[i];
+		char *text = strdup(path->text);
+
+		demand(text != NULL);
+		demand(path->at + strlen(text) <= size - 8);
+		demand(memcmp(data + path->at, text, strlen(text)) == 0);
+		if (path->kind == VM_STATE_BOOT_ARGS ||
+		    (path->kind == VM_STATE_VSOCK && strlen(text) > 107)) {
+			free(text);
+			continue;
+		}
+		memset(text, 'z', strlen(text));
+		memcpy(expected + path->at, text, strlen(text));
+		texts[i] = text;
+	}
+	if (vm_fc_state_rewrite(data, size, info, texts, 0, &copy, &len, &err)) {
+		/* a new checksum that looks like padding, or one more way to read it */
+		demand_reason(&err);
+		demand(!copy);
+	} else {
+		demand(len == size && memcmp(copy, expected, size - 8) == 0);
+	}
+	for (size_t i = 0; i < info->count; i++)
+		free((char *)(uintptr_t)texts[i]);
+	free(texts);
+	free(expected);
+	free(copy);
+}
+
+/* Other lengths and another CID, and back: all that is recorded is what it was. */
+static void demand_other_lengths(const uint8_t *data, size_t size, const struct vm_state_info *info,
+                                 const char *text)
+{
+	const char **there = calloc(info->count + 1, sizeof(*there));
+	const char **back = calloc(info->count + 1, sizeof(*back));
+	uint64_t cid = info->guest_cid && info->guest_cid < 0xffffffff ? 4000 : 0;
+	struct vm_state_info now = {0}, then = {0};
+	void *copy = NULL, *again = NULL;
+	struct vm_err err = {0};
+	size_t len, again_len;
+
+	demand(there && back);
+	for (size_t i = 0; i < info->count; i++) {
+		if (info->paths[i].kind == VM_STATE_BOOT_ARGS)
+			continue;
+		there[i] = text;
+		back[i] = info->paths[i].text;
+	}
+	if (vm_fc_state_rewrite(data, size, info, there, cid, &copy, &len, &err) == 0) {
+		demand(vm_fc_state_crc(copy, len) == 0);
+		demand(vm_fc_state_describe(copy, len, &now, &err) == 0);
+		demand(now.guest_cid == (cid ? cid : info->guest_cid));
+		if (vm_fc_state_rewrite(copy, len, &now, back, cid ? info->guest_cid : 0, &again,
+		                        &again_len, &err) == 0) {
+			demand(vm_fc_state_describe(again, again_len, &then, &err) == 0);
+			demand_same_info(info, &then);
+		}
+	}
+	free(again);
+	free(copy);
+	vm_state_info_free(&now);
+	vm_state_info_free(&then);
+	free(there);
+	free(back);
+}
+
+static void try_structure(const uint8_t *data, size_t size)
+{
+	static char longer[] = "/a/path/that/is/longer/than/most/recorded/ones/are/but/not/too/long"
+	                       "/for/a/socket";
+	struct vm_state_info info = {0};
+	struct vm_err err = {0};
+	uint64_t cid = 0;
+
+	if (vm_fc_state_describe(data, size, &info, &err)) {
+		demand_reason(&err);
+		demand(info.paths == NULL);
+		return;
+	}
+	demand(info.count > 0 && info.memory_bytes > 0);
+	if (info.guest_cid) {
+		demand(vm_fc_state_get_cid(data, size, NULL, &cid, &err) == 0);
+		demand(cid == info.guest_cid);
+	}
+	demand_equal_length(data, size, &info);
+	demand_other_lengths(data, size, &info, longer);
+	demand_other_lengths(data, size, &info, "/");
+	vm_state_info_free(&info);
+}
+
 static void try_all(const uint8_t *data, size_t size)
 {
 	struct vm_fc_state_info info;
@@ -155,6 +285,7 @@ static void try_all(const uint8_t *data, size_t size)
 		demand(memchr(info.format, '\0', sizeof(info.format)));
 		demand(strlen(info.format) >= 5);
 	}
+	try_structure(data, size);
 	try_path(data, size, "vsock.sock");
 	try_path(data, size, "/vsock.sock");
 	try_own_path(data, size);

@@ -23,7 +23,7 @@
 #include "driver/firecracker_state.h"
 #include "util.h"
 
-enum { FIXTURES_MAX = 64, FIXTURE_BYTES_MAX = 32768 };
+enum { FIXTURES_MAX = 64, FIXTURE_BYTES_MAX = 65536 };
 
 struct blob {
 	uint8_t bytes[FIXTURE_BYTES_MAX];
@@ -36,7 +36,8 @@ struct fixture {
 	char encoding[16];
 	char uds_path[112];
 	uint64_t cid;
-	size_t cid_offset; /* of the value; bitcode's width byte is one before */
+	uint64_t memory_bytes; /* 0: the manifest does not tell */
+	size_t cid_offset;     /* of the value; bitcode's width byte is one before */
 	struct blob blob;
 };
 
@@ -92,6 +93,7 @@ static inline void load_row(char *row, struct fixture *fx)
 	derive_uds_path(columns[5] ? columns[5] : "", fx->uds_path, sizeof(fx->uds_path));
 	fx->cid = strtoull(columns[9], NULL, 10);
 	fx->cid_offset = strtoull(columns[10], NULL, 10);
+	fx->memory_bytes = columns[13] ? strtoull(columns[13], NULL, 10) : 0;
 	f = open_fixture(fx->name);
 	fx->blob.len = fread(fx->blob.bytes, 1, sizeof(fx->blob.bytes), f);
 	fclose(f);
