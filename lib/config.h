@@ -14,6 +14,15 @@
 
 enum { VM_CONFIG_BINARIES_MAX = 4 };
 
+/* How a saved state gets its old directory shown, where it needs that: alias.h. */
+enum vm_alias_method {
+	VM_ALIAS_AUTO,      /* by a namespace where that is permitted, else by a link */
+	VM_ALIAS_NAMESPACE, /* a mount namespace of the VMM's own */
+	VM_ALIAS_SYMLINK,   /* a symbolic link for as long as the load takes */
+};
+/* "auto", "namespace", "symlink". */
+const char *vm_alias_method_name(enum vm_alias_method method);
+
 /* Where the binary of a driver is. */
 struct vm_config_binary {
 	const char *hypervisor; /* the driver's name, constant; NULL: no entry */
@@ -28,6 +37,7 @@ struct vm_config {
 	int64_t lock_wait_ms;   /* default of --wait. Default 30000; "none" 0, "forever" -1 */
 	int64_t api_timeout_ms; /* one call to a VMM. Default 30000, at least 100 */
 	unsigned events_kept;   /* the latest events, 1..10^6. Default 100000 */
+	enum vm_alias_method alias;   /* default auto */
 	struct vm_config_binary binaries[VM_CONFIG_BINARIES_MAX]; /* one for each driver there is */
 };
 /*
@@ -46,6 +56,8 @@ struct vm_config {
  *   NAME: /usr/bin/NAME                  # absolute; NAME is a driver's, see vm_drivers[]
  *
  *   events_kept: 100000
+ *
+ *   alias: auto                          # namespace, symlink
  */
 void vm_config_init(struct vm_config *config); /* the defaults */
 /* What is configured for the driver of that name, "" when nothing is. Borrowed from config. */

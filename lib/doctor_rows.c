@@ -60,11 +60,7 @@ static bool has_leftovers(const struct vm_held *held, bool alive)
 		if (vm_fs_exists(held->dir_fd, vm_held_temporaries[i]))
 			return true;
 	}
-	for (size_t i = 0; !alive && held->driver->leftovers[i]; i++) {
-		if (vm_fs_exists(held->dir_fd, held->driver->leftovers[i]))
-			return true;
-	}
-	return false;
+	return !alive && !vm_driver_is_clean(held->driver, held->dir_fd);
 }
 
 static enum vm_ailment examine_files(struct vm_op *op, const struct vm_instance *row, bool alive)

@@ -102,6 +102,7 @@ struct vm_outcome {
 	pid_t pid;
 	const char *version;     /* of the VMM, NULL: as it was */
 	const char *failure;     /* or NULL */
+	const char *relocation, *alias_path; /* NULL: as they were; "": none */
 	const char *next_detail; /* not NULL: the operation goes on */
 	const char *repaired;    /* of a repair: what was put right */
 	bool failed;             /* the operation is a failure, which the caller records */

@@ -56,6 +56,8 @@ struct vm_driver_info {
 	char version[24];
 };
 
+struct vm_alias;
+
 struct vm_machine {
 	const struct vm_root *root;
 	const struct vm_driver *driver;
@@ -66,6 +68,9 @@ struct vm_machine {
 	uint64_t guest_cid; /* 0: no vsock */
 	int dir_fd;
 	struct vm_vmm vmm;
+	/* For a load, where the state names another directory (alias.h); else NULL. */
+	const struct vm_alias *alias;
+	const struct vm_view *view; /* to spawn the VMM in; NULL: as everybody */
 	bool saving;         /* it may still be writing its memory, and answer only after that */
 	int64_t deadline_ms; /* of the call in progress; set by the wrapper */
 };
@@ -79,6 +84,9 @@ struct vm_state_move {
 	int to_fd; /* target directory; VM_FILE_STATE is published there */
 	const struct vm_spec *spec;
 	uint64_t from_cid, to_cid; /* 0: no vsock; the same unless caps.cid_rewrite */
+	/* Of an alias: the directory that the state names; VM_FILE_VSOCK in to_fd is a link to the
+	 * recorded name. "": paths are relative. */
+	const char *alias_path;
 	bool durable;
 };
 
@@ -139,7 +147,12 @@ int vm_driver_save(struct vm_machine *machine, const char *memory, const char *s
 int vm_driver_query(struct vm_machine *machine, enum vm_guest_state *ret, struct vm_err *err);
 int vm_driver_ask_shutdown(struct vm_machine *machine, struct vm_err *err);
 int vm_driver_prepare_memory(struct vm_machine *machine, struct vm_err *err);
-/* Removes what a dead VMM left behind. */
+/*
+ * Removes what a dead VMM left behind. A name that is a link stays, and what it leads to goes: of
+ * an alias the VMM has made it under the recorded name.
+ */
 int vm_driver_clean(const struct vm_driver *driver, int dir_fd, struct vm_err *err);
+/* Whether there is nothing to remove. */
+bool vm_driver_is_clean(const struct vm_driver *driver, int dir_fd);
 
 #endif

@@ -183,9 +183,26 @@ static int check_version(const char *version, const char *now, struct vm_err *er
 	return vm_err_hint(err, "name a Firecracker %.*s by $VMCTL_FIRECRACKER", (int)len, version);
 }
 
+/* The vsock's path as the state has it. */
+static int recorded_vsock(const struct vm_state_move *move, char **ret_path, struct vm_err *err)
+{
+	VM_AUTO_FREE char *name = NULL;
+	int is_link;
+
+	if (!move->alias_path || !move->alias_path[0]) {
+		*ret_path = vm_strdup(VM_FILE_VSOCK, err);
+		return *ret_path ? 0 : -1;
+	}
+	is_link = vm_fs_read_link(move->to_fd, VM_FILE_VSOCK, &name, err);
+	if (is_link < 0)
+		return -1;
+	*ret_path = vm_strf(err, "%s/%s", move->alias_path, is_link ? name : VM_FILE_VSOCK);
+	return *ret_path ? 0 : -1;
+}
+
 static int move_state(const struct vm_state_move *move, struct vm_err *err)
 {
-	VM_AUTO_FREE char *data = NULL;
+	VM_AUTO_FREE char *data = NULL, *vsock = NULL;
 	VM_AUTO_FREE void *rewritten = NULL;
 	size_t len, new_len;
 
@@ -198,7 +215,9 @@ static int move_state(const struct vm_state_move *move, struct vm_err *err)
 			return vm_err_wrap(err, "%s", move->from_name);
 		return vm_fs_publish(move->to_fd, VM_FILE_STATE, data, len, move->durable, err);
 	}
-	if (vm_fc_state_set_cid(data, len, VM_FILE_VSOCK, move->from_cid, move->to_cid, &rewritten,
+	if (recorded_vsock(move, &vsock, err) < 0)
+		return -1;
+	if (vm_fc_state_set_cid(data, len, vsock, move->from_cid, move->to_cid, &rewritten,
 	                        &new_len, err) < 0)
 		return vm_err_wrap(err, "%s", move->from_name);
 	return vm_fs_publish(move->to_fd, VM_FILE_STATE, rewritten, new_len, move->durable, err);
