@@ -404,6 +404,19 @@ int vm_alias_settle(const struct vm_root *root, const char *path, struct vm_err 
 	return rc;
 }
 
+bool vm_alias_has_journal(const struct vm_root *root, const char *id)
+{
+	const int dirs[] = {root->guests_fd, root->images_fd};
+	char path[PATH_MAX], name[VM_ALIAS_NAME_SIZE];
+
+	for (size_t i = 0; i < VM_ARRAY_LEN(dirs); i++) {
+		vm_fs_path(dirs[i], id, path, sizeof(path));
+		if (dirs[i] >= 0 && vm_fs_exists(root->run_fd, vm_alias_name(path, name)))
+			return true;
+	}
+	return false;
+}
+
 int vm_alias_open_dir(const struct vm_root *root, enum vm_kind kind, const char *id,
                       struct vm_err *err)
 {

@@ -71,6 +71,9 @@ int vm_alias_load(struct vm_machine *machine, bool resume, struct vm_err *err);
  */
 int vm_alias_settle(const struct vm_root *root, const char *path, struct vm_err *err);
 
+/* Whether the directory of an instance or image is renamed away, or was by one who was killed. */
+bool vm_alias_has_journal(const struct vm_root *root, const char *id);
+
 /*
  * Opens an instance's directory for who reads it without its lock: it may be renamed away for the
  * instant of somebody's load, which is waited for.

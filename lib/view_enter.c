@@ -102,8 +102,8 @@ static const char *show_missing(const struct vm_view *view)
 		if (mkdir(view->directories[i], 0755) < 0)
 			return "making the directory";
 	}
-	if (mount(".", view->directories[view->directory_count - 1], NULL, MS_BIND | MS_REC, NULL) <
-	    0)
+	/* Not what is mounted on it: that is the tmpfs. */
+	if (mount(".", view->directories[view->directory_count - 1], NULL, MS_BIND, NULL) < 0)
 		return "binding the instance's directory";
 	if (strcmp(view->ground, "/") == 0)
 		return chroot(view->stage) < 0 ? "changing the root" : NULL;
@@ -126,7 +126,7 @@ const char *vm_view_enter(const struct vm_view *view, int dir_fd)
 		return failed;
 	if (view->ground)
 		failed = show_missing(view);
-	else if (mount(".", view->path, NULL, MS_BIND | MS_REC, NULL) < 0)
+	else if (mount(".", view->path, NULL, MS_BIND, NULL) < 0)
 		failed = "binding the instance's directory";
 	if (failed)
 		return failed;

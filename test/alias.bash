@@ -29,10 +29,10 @@ record_state() {
 	rm -f "$dir/vmm.sock" "$dir/v.sock" "$dir/log"
 }
 
-# alias_row ID DIRECTORY: makes the instance or image of that id, whose spec is the same, one of that
-# state.
+# alias_row ID DIRECTORY [FILES]: makes the instance or image of that id, whose spec is the same, one of
+# that state. FILES: where they are now, if not in DIRECTORY.
 alias_row() {
-	local id=$1 dir=$2 own
+	local id=$1 path=$2 dir=${3:-$2} own
 	own=$(find "$VMCTL_ROOT/guests" "$VMCTL_ROOT/images" -maxdepth 1 -name "$id")
 	rm "$own/memory" "$own/disk-root.img"
 	cp --sparse=always "$dir/saved.memory" "$own/memory"
@@ -40,7 +40,7 @@ alias_row() {
 	cp --sparse=always "$dir/rootfs.img" "$own/disk-root.img"
 	ln -s disk-root.img "$own/rootfs.img"
 	ln -s v.sock "$own/vsock.sock"
-	sqlite3 "$VMCTL_ROOT/vmctl.db" "UPDATE instance SET relocation = 'alias', alias_path = '$dir',
+	sqlite3 "$VMCTL_ROOT/vmctl.db" "UPDATE instance SET relocation = 'alias', alias_path = '$path',
 		guest_cid = 77 WHERE id = '$id'"
 }
 
