@@ -24,6 +24,7 @@ enum {
 	 */
 	SOURCE_WAIT_MS = 30000,
 	READER_WAIT_MS = 30000,
+	LOOKS = 8,
 };
 
 /* --- names --------------------------------------------------------------------------------------
@@ -293,7 +294,7 @@ static int lock_shared(struct vm_op *op, struct vm_alias *alias, struct vm_err *
 	char name[VM_ALIAS_NAME_SIZE];
 
 	vm_alias_name(alias->path, name);
-	if (vm_fs_exists(alias->root->run_fd, name) &&
+	if (vm_alias_is_left(alias->root, name) &&
 	    (take_lock(op, alias, VM_LOCK_EXCLUSIVE, &alone, err) < 0 ||
 	     vm_alias_repair(alias->root, name, err) < 0))
 		return -1;
@@ -395,7 +396,7 @@ int vm_alias_settle(const struct vm_root *root, const char *path, struct vm_err 
 	int rc;
 
 	vm_err_clear(err);
-	if (!plain || !vm_fs_exists(root->run_fd, vm_alias_name(plain, name)))
+	if (!plain || !vm_alias_is_left(root, vm_alias_name(plain, name)))
 		return 0;
 	rc = vm_alias_try_lock(root, name, &lock, err);
 	if (rc > 0)
@@ -417,32 +418,46 @@ bool vm_alias_has_journal(const struct vm_root *root, const char *id)
 	return false;
 }
 
+/*
+ * Waits until nobody is loading with that directory renamed away: 1 with the lock shared, 0 nobody
+ * is, -1 (he does not come to an end).
+ */
+static int await_alias(const struct vm_root *root, const char *name, struct vm_lock *lock)
+{
+	struct vm_lock_request request =
+	        lock_request(root, name, "the alias of a directory", VM_LOCK_SHARED);
+	struct vm_err why = {0};
+
+	if (!vm_fs_exists(root->locks_fd, name))
+		return 0;
+	/* Who has a lock of that rank is at it himself. */
+	if (vm_lock_held_mask() >> VM_RANK_ALIAS)
+		return -1;
+	request.create = false;
+	request.deadline_ms = vm_monotonic_ms() + READER_WAIT_MS;
+	if (vm_lock_take(&request, lock, &why) == 0)
+		return 1;
+	return why.code == VM_ERR_NOT_FOUND ? 0 : -1;
+}
+
 int vm_alias_open_dir(const struct vm_root *root, enum vm_kind kind, const char *id,
                       struct vm_err *err)
 {
 	int parent_fd = vm_root_kind_fd(root, kind);
+	char path[PATH_MAX], name[VM_ALIAS_NAME_SIZE];
 	int fd = vm_fs_open_dir(parent_fd, id, err);
-	VM_AUTO(vm_lock_release) struct vm_lock lock = VM_LOCK_INIT;
-	VM_AUTO_FREE char *parent = NULL, *path = NULL;
-	struct vm_err second = {0};
-	char name[VM_ALIAS_NAME_SIZE];
 
-	if (fd >= 0)
-		return fd;
-	parent = path_of(parent_fd, &second);
-	path = parent ? vm_strf(&second, "%s/%s", parent, id) : NULL;
-	if (!path || !vm_fs_exists(root->locks_fd, vm_alias_name(path, name)))
-		return -1;
-	/* Renamed away, it may be, by somebody who is loading: until he lets go of the alias. */
-	struct vm_lock_request request = lock_request(root, name, path, VM_LOCK_SHARED);
+	vm_alias_name(vm_fs_path(parent_fd, id, path, sizeof(path)), name);
+	/* He may have been done between our look at the directory and the one at his lock. */
+	for (int i = 0; fd < 0 && i < LOOKS; i++) {
+		VM_AUTO(vm_lock_release) struct vm_lock lock = VM_LOCK_INIT;
 
-	request.create = false;
-	request.deadline_ms = vm_monotonic_ms() + READER_WAIT_MS;
-	if (vm_lock_held_mask() >> VM_RANK_ALIAS ||
-	    (vm_lock_take(&request, &lock, &second) < 0 && second.code != VM_ERR_NOT_FOUND))
-		return -1;
-	vm_err_clear(err);
-	return vm_fs_open_dir(parent_fd, id, err);
+		if (await_alias(root, name, &lock) < 0)
+			return -1;
+		vm_err_clear(err);
+		fd = vm_fs_open_dir(parent_fd, id, err);
+	}
+	return fd;
 }
 
 /* --- the load -----------------------------------------------------------------------------------

@@ -94,14 +94,13 @@ int vm_alias_try_lock(const struct vm_root *root, const char *name, struct vm_lo
 /* Releases it; the file goes if nobody wants it. */
 void vm_alias_unlock(const struct vm_root *root, const char *name, struct vm_lock *lock);
 
+/* Whether there is a journal, or one that was not finished: nothing had happened yet. */
+bool vm_alias_is_left(const struct vm_root *root, const char *name);
 /* Writes the journal and lets the path lead to the instance's directory. */
 int vm_alias_swap(const struct vm_alias *alias, struct vm_err *err);
 /* Puts all back that the journal tells of, if there is one. The caller has the lock alone. */
 int vm_alias_put_back(const struct vm_root *root, const char *name, struct vm_err *err);
-/*
- * The same of a dead verb's: its VMM, which may be loading still, is ended first. `ret_path` (may
- * be NULL) is the directory, malloc'ed.
- */
+/* The same of a dead verb's: its VMM, which may be loading still, is ended first. */
 int vm_alias_repair(const struct vm_root *root, const char *name, struct vm_err *err);
 /* The directory that a journal is about, malloc'ed; not_found. */
 int vm_alias_journal_path(const struct vm_root *root, const char *name, char **ret_path,

@@ -263,13 +263,26 @@ static bool is_anybodys(const struct vm_root *root, const char *id)
 	return runs;
 }
 
+static char *temporary_name(const char *name, char buf[VM_ALIAS_NAME_SIZE + 4])
+{
+	snprintf(buf, VM_ALIAS_NAME_SIZE + 4, "%s.tmp", name);
+	return buf;
+}
+
+bool vm_alias_is_left(const struct vm_root *root, const char *name)
+{
+	char temporary[VM_ALIAS_NAME_SIZE + 4];
+
+	return vm_fs_exists(root->run_fd, name) ||
+	       vm_fs_exists(root->run_fd, temporary_name(name, temporary));
+}
+
 int vm_alias_repair(const struct vm_root *root, const char *name, struct vm_err *err)
 {
 	VM_AUTO(free_journal) struct journal journal = {0};
 	char temporary[VM_ALIAS_NAME_SIZE + 4];
 
-	snprintf(temporary, sizeof(temporary), "%s.tmp", name);
-	if (vm_fs_exists(root->run_fd, temporary) &&
+	if (vm_fs_exists(root->run_fd, temporary_name(name, temporary)) &&
 	    vm_fs_unlink(root->run_fd, temporary, err) < 0)
 		return -1;
 	if (!vm_fs_exists(root->run_fd, name))

@@ -44,33 +44,47 @@ static void tell(struct journals *journals, const char *name, int repaired, cons
 		                                       : "'vmctl doctor --repair' settles this");
 }
 
-static int check_journal(void *ctx, int dir_fd, const char *name, struct vm_err *err)
+/* Whether a file of run/ is a journal, perhaps an unfinished one; its name goes to ret_name. */
+static bool is_journal(const char *file, char ret_name[VM_ALIAS_NAME_SIZE])
 {
-	const char *suffix = strrchr(name, '.');
+	size_t stem = strcspn(file, "."), len = stem + strlen(VM_ALIAS_SUFFIX);
+
+	if (len >= VM_ALIAS_NAME_SIZE || strncmp(file + stem, VM_ALIAS_SUFFIX, len - stem) != 0 ||
+	    (file[len] != '\0' && strcmp(file + len, ".tmp") != 0))
+		return false;
+	snprintf(ret_name, VM_ALIAS_NAME_SIZE, "%.*s", (int)len, file);
+	return true;
+}
+
+static int check_journal(void *ctx, int dir_fd, const char *file, struct vm_err *err)
+{
 	struct journals *journals = ctx;
 	const struct vm_root *root = journals->op->root;
 	struct vm_lock lock = VM_LOCK_INIT;
 	VM_AUTO_FREE char *path = NULL;
+	char name[VM_ALIAS_NAME_SIZE];
 	struct vm_err why = {0};
 	int rc;
 
 	(void)dir_fd;
-	if (!suffix || strcmp(suffix, VM_ALIAS_SUFFIX) != 0 || strlen(name) >= VM_ALIAS_NAME_SIZE)
+	if (!is_journal(file, name))
 		return 0;
 	/* Somebody is loading, or has just come to put it back. */
 	rc = vm_lock_probe(root->locks_fd, name, err);
 	if (rc != 0)
 		return rc < 0 ? -1 : 0;
-	if (vm_alias_journal_path(root, name, &path, &why) < 0 && why.code == VM_ERR_NOT_FOUND)
+	vm_alias_journal_path(root, name, &path, &why);
+	vm_err_clear(&why);
+	if (!vm_alias_is_left(root, name))
 		return 0; /* done since it was listed */
 	rc = 1;
-	if (journals->findings->repair && path) {
+	if (journals->findings->repair) {
 		rc = vm_alias_try_lock(root, name, &lock, &why);
 		/* Had by somebody by now: he puts it back. */
 		rc = rc > 0 ? vm_alias_repair(root, name, &why) : rc;
 		vm_alias_unlock(root, name, &lock);
 	}
-	tell(journals, name, path ? rc : -1, path ? path : "an unknown directory", &why);
+	tell(journals, file, rc, path ? path : "a directory", &why);
 	return 0;
 }
 

@@ -221,38 +221,45 @@ many_at_once() {
 	assert_clean
 }
 
-@test "where the directory is another instance's, that one must be at rest, and its readers wait" {
-	local dir
-	vmctl_yaml 'alias: symlink'
+# The recorded directory is the one of the instance src, which is stopped.
+make_alias_of_instance() {
 	vmctl create src --kernel "$guest" --memory 16M --disk size=1M --start
 	vmctl snapshot create src base
-	dir=$(dir_of src)
 	vmctl stop --force src
-	record_state "$PWD/work" >/dev/null
-	# The same length, so that the path can be put into the state as it is.
-	recorded=$PWD/work
-	alias_row "$(vmctl snapshot inspect src/base | jq -r .id)" "$recorded"
-	mv work kept
-	ln -s "$dir" work
-	vmctl start src
-	# A link that leads to a live VMM's directory is replaced, and nothing of that VMM's.
-	vmctl snapshot fork src/base web
-	assert_own_files web
-	assert_equal "$(readlink work)" "$dir"
-	# The directory itself is not, as long as its VMM is alive.
-	sqlite3 "$VMCTL_ROOT/vmctl.db" "UPDATE instance SET alias_path = '$dir' WHERE name = 'src/base'"
-	run -5 vmctl snapshot fork src/base other
-	assert_output --partial 'whose VMM is alive'
-	assert_equal "$(guest_state src)" Running
-	vmctl stop --force src
+	recorded=$(dir_of src)
+	record_state "$recorded" >/dev/null
+	mkdir copied
+	mv "$recorded"/{rootfs.img,saved.*,console} copied/
+	alias_row "$(vmctl snapshot inspect src/base | jq -r .id)" "$recorded" copied
+}
+
+@test "where the directory is another instance's, that one must be at rest, and its readers wait" {
+	local i pids=() before
+	make_alias_of_instance
+	before=$(contents_of "$recorded")
+	vmctl_yaml 'alias: symlink'
 	start_readers src
-	for _ in 1 2 3 4 5; do
-		# The state names another directory than the row: told after the load, and undone.
-		run vmctl snapshot fork src/base other
-		assert [ "$status" != 0 ]
+	for i in $(seq 4); do
+		vmctl snapshot fork src/base "web$i" >/dev/null 3>&- &
+		pids+=("$!")
 	done
+	wait_all "${pids[@]}"
+	assert_equal "$(count_status 0)" 4
 	stop_readers
+	for i in $(seq 4); do
+		assert_own_files "web$i"
+	done
+	assert_equal "$(contents_of "$recorded")" "$before"
 	vmctl start src
+	run -5 vmctl snapshot fork src/base other
+	assert_output --partial 'the directory of an instance whose VMM is alive'
+	assert_equal "$(guest_state src)" Running
+	run -3 vmctl inspect other
+	# That is no matter in a namespace.
+	vmctl_yaml 'alias: namespace'
+	vmctl snapshot fork src/base other
+	assert_own_files other
+	wait_for has_ticked src
 	assert_clean
 }
 
