@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <stdlib.h>
+
 #include "snapshot/snapshot.h"
 
 static const struct cli_verb *const commands[] = {
-        &snapshot_create,   &snapshot_ls, &snapshot_inspect, &snapshot_fork, &snapshot_restore,
-        &snapshot_compress, &snapshot_rm, &snapshot_gc,      NULL,
+        &snapshot_create,   &snapshot_ls,    &snapshot_inspect, &snapshot_fork, &snapshot_restore,
+        &snapshot_compress, &snapshot_adopt, &snapshot_rm,      &snapshot_gc,   NULL,
 };
 
 static const struct cli_group group = {.name = "snapshot", .commands = commands};
@@ -17,5 +19,7 @@ int main(int argc, char **argv)
 	int status = cli_main_group(&group, &options, argc, argv);
 
 	vm_image_info_free(&options.info);
+	for (size_t i = 0; i < options.adopt.disk_count; i++)
+		free(options.disks[i].recorded);
 	return status;
 }

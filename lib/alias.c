@@ -119,8 +119,9 @@ int vm_alias_choose(const struct vm_op *op, const struct vm_instance *row,
 		return vm_err_hint(err, "'alias: auto' in vmctl.yaml allows a symbolic link");
 	}
 	*ret_method = permitted ? VM_ALIAS_NAMESPACE : VM_ALIAS_SYMLINK;
-	vm_op_warn(op, "the saved state of %s names files in %s: that directory is %s while it is "
-	               "loaded",
+	vm_op_warn(op,
+	           "the saved state of %s names files in %s: that directory is %s while it is "
+	           "loaded",
 	           row->name, row->alias_path,
 	           permitted ? "shown to its VMM as another one" : "replaced by a symbolic link");
 	return 0;
@@ -155,10 +156,10 @@ static void find_owner(const struct vm_root *root, const char *path, char ret_id
 static int hold_owner(struct vm_op *op, struct vm_alias *alias, struct vm_err *err)
 {
 	int64_t most = vm_monotonic_ms() + SOURCE_WAIT_MS, deadline = vm_op_deadline(op);
-	const struct vm_lock_how how = {
-	        .rank = VM_RANK_CHILD,
-	        .mode = VM_LOCK_EXCLUSIVE,
-	        .deadline_ms = deadline < 0 || deadline > most ? most : deadline};
+	const struct vm_lock_how how = {.rank = VM_RANK_CHILD,
+	                                .mode = VM_LOCK_EXCLUSIVE,
+	                                .deadline_ms =
+	                                        deadline < 0 || deadline > most ? most : deadline};
 	struct vm_instance owner = {0};
 	int alive;
 
@@ -390,7 +391,8 @@ void vm_alias_release(struct vm_alias *alias)
 
 int vm_alias_settle(const struct vm_root *root, const char *path, struct vm_err *err)
 {
-	VM_AUTO_FREE char *plain = path[0] && check_form(path, err) == 0 ? plain_path(path, err) : NULL;
+	VM_AUTO_FREE char *plain =
+	        path[0] && check_form(path, err) == 0 ? plain_path(path, err) : NULL;
 	struct vm_lock lock = VM_LOCK_INIT;
 	char name[VM_ALIAS_NAME_SIZE];
 	int rc;

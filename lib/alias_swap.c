@@ -29,8 +29,8 @@ enum { ASIDE_SIZE = VM_ID_LEN + 8, JOURNAL_MAX = 2 * PATH_MAX + 256 };
 
 struct journal {
 	char id[VM_ID_LEN + 1];
-	size_t kept;           /* so many bytes of the path were there before */
-	char *path, *target;   /* the directory that is replaced, and by what; both in `text` */
+	size_t kept;         /* so many bytes of the path were there before */
+	char *path, *target; /* the directory that is replaced, and by what; both in `text` */
 	char *text;
 };
 
@@ -108,8 +108,10 @@ static int set_aside(const char *path, int parent_fd, const char *id, struct vm_
 		return 0;
 	if (vm_fs_rename_new(parent_fd, base_of(path), aside_name(id, aside), err) == 0)
 		return 0;
-	return vm_err_hint(err, "%s must be replaced for an instant; where mount namespaces are "
-	                        "permitted it need not be ('vmctl doctor')", path);
+	return vm_err_hint(err,
+	                   "%s must be replaced for an instant; where mount namespaces are "
+	                   "permitted it need not be ('vmctl doctor')",
+	                   path);
 }
 
 int vm_alias_swap(const struct vm_alias *alias, struct vm_err *err)

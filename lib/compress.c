@@ -122,7 +122,10 @@ static int publish(const struct stream *stream, int dir_fd, const char *to, stru
 	    (linkat(AT_FDCWD, path, dir_fd, to, AT_SYMLINK_FOLLOW) < 0 && errno != EEXIST) ||
 	    vm_fault(VM_FAULT_FS_LINK_DONE))
 		return vm_fs_fail(dir_fd, to, "naming", err);
-	return vm_fs_sync(dir_fd, NULL, err);
+	if (vm_fs_sync(dir_fd, NULL, err) == 0)
+		return 0;
+	unlinkat(dir_fd, to, 0); /* not known to last, so it is not there */
+	return -1;
 }
 
 static int compress_all(ZSTD_CCtx *context, struct stream *stream, struct vm_err *err)

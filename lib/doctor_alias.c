@@ -40,8 +40,8 @@ static void tell(struct journals *journals, const char *name, int repaired, cons
 
 	snprintf(hint, sizeof(hint), "not repaired: %.360s", why->message);
 	if (repaired != 0)
-		vm_findings_hint(finding, repaired < 0 ? hint
-		                                       : "'vmctl doctor --repair' settles this");
+		vm_findings_hint(finding,
+		                 repaired < 0 ? hint : "'vmctl doctor --repair' settles this");
 }
 
 /* Whether a file of run/ is a journal, perhaps an unfinished one; its name goes to ret_name. */

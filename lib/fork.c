@@ -248,8 +248,10 @@ static int check_resources(struct vm_fork *fork, struct vm_err *err)
 	if (saves && source->driver->check_version(source->row.hypervisor_version,
 	                                           fork->binary.version, err) < 0)
 		return vm_err_wrap(err, "%s", source->row.name);
-	if (vm_manifest_check_files(source->dir_fd, &source->spec, true, err) < 0)
-		return -1;
+	/* A fork with memory boots later, if ever; one that was adopted may have no kernel. */
+	if (vm_manifest_check_files(source->dir_fd, &source->spec,
+	                            source->spec.kernel || !vm_fork_with_memory(fork), err) < 0)
+		return vm_err_wrap(err, "%s", source->row.name);
 	return vm_op_check_disk(fork->op, saves ? source->row.memory_bytes : 0, err);
 }
 

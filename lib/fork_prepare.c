@@ -42,7 +42,6 @@ static int move_state(struct vm_fork *fork, struct vm_child *child, int from_fd,
 	        .spec = &fork->source.spec,
 	        .from_cid = fork->source.row.guest_cid,
 	        .to_cid = child->row.guest_cid,
-	        .alias_path = child->row.alias_path,
 	        .durable = fork->target != VM_STATE_RUNNING,
 	};
 

@@ -100,6 +100,11 @@ static int check_size(int dir_fd, const char *file, uint64_t want, struct vm_err
 
 int vm_manifest_check_files(int dir_fd, const struct vm_spec *spec, bool kernel, struct vm_err *err)
 {
+	if (kernel && !spec->kernel) {
+		vm_err_set(err, VM_ERR_INVALID_STATE,
+		           "it was adopted without a kernel: it can go on, but not boot");
+		return vm_err_hint(err, "adopt the snapshot again with --kernel FILE");
+	}
 	if (kernel && (check_size(dir_fd, VM_FILE_KERNEL, 0, err) < 0 ||
 	               (spec->initrd && check_size(dir_fd, VM_FILE_INITRD, 0, err) < 0)))
 		return -1;

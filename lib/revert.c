@@ -110,7 +110,6 @@ static int stage_memory(const struct revert *revert, struct vm_err *err)
 	        .spec = &image->spec,
 	        .from_cid = image->row.guest_cid,
 	        .to_cid = held->row.guest_cid,
-	        .alias_path = image->row.alias_path,
 	        .durable = true,
 	};
 

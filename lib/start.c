@@ -15,9 +15,11 @@ static int boot(struct vm_op *op, struct vm_held *held, struct vm_err *err)
 	bool aliased = held->row.alias_path[0] != '\0';
 	int rc;
 
-	if (held->driver->probe(op->root, &binary, err) < 0 ||
-	    vm_manifest_check_files(held->dir_fd, &held->spec, true, err) < 0 ||
-	    vm_held_intend(op, held, vm_state_name(held->row.state), VM_RUN_BOOT, err) < 0)
+	if (held->driver->probe(op->root, &binary, err) < 0)
+		return -1;
+	if (vm_manifest_check_files(held->dir_fd, &held->spec, true, err) < 0)
+		return vm_err_wrap(err, "%s", held->row.name);
+	if (vm_held_intend(op, held, vm_state_name(held->row.state), VM_RUN_BOOT, err) < 0)
 		return -1;
 	/* Not before: the intent may have given it another guest CID. */
 	machine = vm_held_machine(op, held);

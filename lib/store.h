@@ -53,8 +53,8 @@ struct vm_intent {
 
 struct vm_instance {
 	char id[VM_ID_LEN + 1];
-	enum vm_kind kind;
 	char name[VM_FULL_NAME_MAX + 1];
+	enum vm_kind kind;
 	enum vm_state state;
 	int64_t generation; /* +1 at every committed state change */
 	char hypervisor[24];

@@ -60,7 +60,7 @@ static char *find_ground(const char *path, struct vm_err *err)
 /* What programs need that are not static, and what vmctl itself is given by the system. */
 static bool is_of_system(const char *path)
 {
-	static const char *const dirs[] = {"/usr", "/lib",  "/lib32", "/lib64", "/bin",
+	static const char *const dirs[] = {"/usr", "/lib",  "/lib32", "/lib64",  "/bin",
 	                                   "/etc", "/sbin", "/run",   "/var/run"};
 
 	for (size_t i = 0; i < VM_ARRAY_LEN(dirs); i++) {
@@ -85,7 +85,8 @@ static int add_directory(struct vm_view *view, const char *path, size_t len, str
 /* All directories that are missing between the ground and the path, it included. */
 static int plan_directories(struct vm_view *view, struct vm_err *err)
 {
-	const char *missing = view->path + (strcmp(view->ground, "/") == 0 ? 0 : strlen(view->ground));
+	const char *missing =
+	        view->path + (strcmp(view->ground, "/") == 0 ? 0 : strlen(view->ground));
 
 	for (size_t len = 1;; len++) {
 		if (missing[len] != '/' && missing[len] != '\0')

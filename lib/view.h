@@ -30,8 +30,8 @@ struct vm_view_entry {
 struct vm_view {
 	char *path; /* where the instance's directory is to be seen; NULL: no view is planned */
 	/* Where the path does not exist: */
-	char *ground;      /* the nearest ancestor that exists; NULL: the path exists */
-	char *stage;       /* where the tmpfs is made before it is moved to the ground */
+	char *ground;       /* the nearest ancestor that exists; NULL: the path exists */
+	char *stage;        /* where the tmpfs is made before it is moved to the ground */
 	char **directories; /* the missing ones below the stage, outermost first */
 	size_t directory_count;
 	struct vm_view_entry *entries; /* what else the ground holds, if it is to be seen */

@@ -366,7 +366,7 @@ scenario_snapshot_restore() {
 
 # Compressed by the one verb and unpacked by the other.
 scenario_snapshot_compress() {
-	local sums dir
+	local sums dir anew=yes
 	prepare_raw() {
 		[ -e "$dir/memory" ] || vmctl snapshot fork src/base web --target-state standby >/dev/null
 		vmctl rm --force web >/dev/null 2>&1 || true

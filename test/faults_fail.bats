@@ -66,8 +66,9 @@ is_tolerated() {
 }
 
 strike() {
-	local point=$1 error before
+	local point=$1 error before verb=$2
 	shift
+	[ "$1 $2" != 'snapshot rm' ] || verb=rm
 	local errors=('ENOSPC 7 No space left on device' 'EIO 1 Input/output error'
 		'EMFILE 7 Too many open files' 'EDQUOT 7 Disk quota exceeded')
 	# A long walk, and a sanitized one, tries one of them at each point.
@@ -79,10 +80,11 @@ strike() {
 		if [ "$status" != 0 ]; then
 			assert_told "$(cut -d' ' -f2 <<<"$error")" "$(cut -d' ' -f3- <<<"$error")"
 		else
-			is_racy "$point" || is_tolerated "$point" "$(cut -d' ' -f3- <<<"$error")" "$1" ||
+			is_racy "$point" || is_tolerated "$point" "$(cut -d' ' -f3- <<<"$error")" "$verb" ||
 				fail "$point failed, and the verb did not notice"
 		fi
-		[ "$(rows_and_vmms)" = "$before" ] || {
+		# What no row tells may have changed as well: then `anew` is set.
+		[ -z "${anew:-}" ] && [ "$(rows_and_vmms)" = "$before" ] || {
 			$next
 			assert_sound
 			$prepare

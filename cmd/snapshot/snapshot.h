@@ -4,6 +4,7 @@
 #define SNAPSHOT_SNAPSHOT_H
 
 #include "../cli/cli.h"
+#include "adopt.h"
 #include "gc.h"
 
 /* The options of all commands; each has those of its own table. */
@@ -12,10 +13,12 @@ struct snapshot_options {
 	struct vm_fork_request fork;
 	struct vm_gc_policy gc;
 	bool dry_run, compress;
+	struct vm_adopt_request adopt;
+	struct vm_adopt_disk disks[VM_DISKS_MAX]; /* of `adopt`; recorded is owned */
 };
 
 extern const struct cli_verb snapshot_create, snapshot_ls, snapshot_inspect, snapshot_rm,
-        snapshot_restore, snapshot_fork, snapshot_gc, snapshot_compress;
+        snapshot_restore, snapshot_fork, snapshot_gc, snapshot_compress, snapshot_adopt;
 
 /* Options that say something of an image: --comment, --label, --expires. */
 enum snapshot_info_key {

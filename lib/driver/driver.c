@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -47,6 +48,46 @@ int vm_driver_find(const char *name, const struct vm_driver **ret, struct vm_err
 	return vm_err_set(err, VM_ERR_UNSUPPORTED,
 	                  "there is no driver for hypervisor '%s'; there are:%s", name ? name : "",
 	                  list);
+}
+
+const char *vm_state_path_kind_name(enum vm_state_path_kind kind)
+{
+	static const char *const names[] = {
+	        [VM_STATE_KERNEL] = "kernel",
+	        [VM_STATE_INITRD] = "initrd",
+	        [VM_STATE_DISK] = "disk",
+	        [VM_STATE_VSOCK] = "vsock",
+	};
+
+	return names[kind];
+}
+
+void vm_state_info_free(struct vm_state_info *info)
+{
+	for (size_t i = 0; info->paths && i < info->count; i++)
+		free(info->paths[i].text);
+	free(info->paths);
+	*info = (struct vm_state_info){0};
+}
+
+int vm_driver_recognise(const void *data, size_t len, const struct vm_driver **ret_driver,
+                        struct vm_state_info *ret_info, struct vm_err *err)
+{
+	for (size_t i = 0; vm_drivers[i]; i++) {
+		if (!vm_drivers[i]->describe_state)
+			continue;
+		vm_err_clear(err);
+		if (vm_drivers[i]->describe_state(data, len, ret_info, err) == 0) {
+			*ret_driver = vm_drivers[i];
+			return 0;
+		}
+		/* One that says more than "not mine" has seen what it is. */
+		if (err->code != VM_ERR_UNSUPPORTED)
+			return -1;
+	}
+	return err->code == VM_OK ? vm_err_set(err, VM_ERR_UNSUPPORTED,
+	                                       "no driver here can look into a saved state")
+	                          : -1;
 }
 
 static int begin_call(struct vm_machine *machine, enum vm_fault_point point, struct vm_err *err)

@@ -77,6 +77,35 @@ struct vm_machine {
 
 enum vm_guest_state { VM_GUEST_NOT_STARTED, VM_GUEST_RUNNING, VM_GUEST_PAUSED };
 
+/* What a saved state says of the machine and its files. */
+enum vm_state_path_kind {
+	VM_STATE_KERNEL,
+	VM_STATE_INITRD,
+	VM_STATE_DISK,
+	VM_STATE_VSOCK,
+};
+const char *vm_state_path_kind_name(enum vm_state_path_kind kind);
+
+struct vm_state_path {
+	enum vm_state_path_kind kind;
+	char *text;           /* as recorded; owned */
+	char id[64];          /* of a disk: the id that the VMM knows it by; else "" */
+	bool root, read_only; /* of a disk */
+	size_t at, length_at; /* the driver's: where text and length stand in the state */
+};
+
+struct vm_state_info {
+	const char *encoding; /* "bincode" */
+	char format[24];      /* version of the format, "6.0.0" */
+	char version[24];     /* of the hypervisor that reads it, "1.12"; "" when not known */
+	uint64_t memory_bytes;
+	uint64_t guest_cid; /* 0: no vsock */
+	struct vm_state_path *paths;
+	size_t count;
+	size_t cid_at; /* the driver's */
+};
+void vm_state_info_free(struct vm_state_info *info);
+
 /* A saved state to be made another instance's. */
 struct vm_state_move {
 	int from_fd; /* source directory with VM_FILE_STATE (or `from_name`) */
@@ -84,9 +113,6 @@ struct vm_state_move {
 	int to_fd; /* target directory; VM_FILE_STATE is published there */
 	const struct vm_spec *spec;
 	uint64_t from_cid, to_cid; /* 0: no vsock; the same unless caps.cid_rewrite */
-	/* Of an alias: the directory that the state names; VM_FILE_VSOCK in to_fd is a link to the
-	 * recorded name. "": paths are relative. */
-	const char *alias_path;
 	bool durable;
 };
 
@@ -115,6 +141,19 @@ struct vm_driver {
 	int (*check_version)(const char *version, const char *now, struct vm_err *err);
 	int (*move_state)(const struct vm_state_move *move, struct vm_err *err);
 	/*
+	 * What a saved state says. Not NULL where caps.state_rewrite. Errors: unsupported (not of
+	 * this hypervisor, or not understood), corrupt, incompatible.
+	 */
+	int (*describe_state)(const void *data, size_t len, struct vm_state_info *ret,
+	                      struct vm_err *err);
+	/*
+	 * A copy with other paths (texts[i] for info->paths[i], NULL: as it is) and, unless 0,
+	 * another guest CID. Not NULL where caps.state_rewrite.
+	 */
+	int (*rewrite_state)(const void *data, size_t len, const struct vm_state_info *info,
+	                     const char *const *texts, uint64_t new_cid, void **ret_data,
+	                     size_t *ret_len, struct vm_err *err);
+	/*
 	 * Whether VM_FILE_MEMORY can be linked and loaded as it is: 1, 0, -1. NULL: it always can.
 	 */
 	int (*memory_ready)(const struct vm_machine *machine, struct vm_err *err);
@@ -137,6 +176,15 @@ extern const struct vm_driver *const vm_drivers[];
 
 /* By name, NULL for the default. Errors: unsupported, listing the drivers there are. */
 int vm_driver_find(const char *name, const struct vm_driver **ret, struct vm_err *err);
+
+/* The largest state that is read. */
+enum { VM_STATE_MAX_BYTES = 16 * 1024 * 1024 };
+/*
+ * Asks each driver whose state it is. Errors: those of the driver that came closest; free *ret_info
+ * with vm_state_info_free().
+ */
+int vm_driver_recognise(const void *data, size_t len, const struct vm_driver **ret_driver,
+                        struct vm_state_info *ret_info, struct vm_err *err);
 
 int vm_driver_boot(struct vm_machine *machine, struct vm_err *err);
 int vm_driver_load(struct vm_machine *machine, bool resume, struct vm_err *err);

@@ -5,12 +5,11 @@
 
 #include "../fs.h"
 #include "../util.h"
-#include "firecracker_state.h"
+#include "firecracker_paths.h"
 
 #define DEFAULT_BOOT_ARGS "console=ttyS0 reboot=k panic=1 pci=off"
 
 enum {
-	STATE_MAX_BYTES = 16 * 1024 * 1024, /* real ones have 15 to 60 KB */
 	MIB = 1024 * 1024,
 };
 
@@ -183,42 +182,29 @@ static int check_version(const char *version, const char *now, struct vm_err *er
 	return vm_err_hint(err, "name a Firecracker %.*s by $VMCTL_FIRECRACKER", (int)len, version);
 }
 
-/* The vsock's path as the state has it. */
-static int recorded_vsock(const struct vm_state_move *move, char **ret_path, struct vm_err *err)
-{
-	VM_AUTO_FREE char *name = NULL;
-	int is_link;
-
-	if (!move->alias_path || !move->alias_path[0]) {
-		*ret_path = vm_strdup(VM_FILE_VSOCK, err);
-		return *ret_path ? 0 : -1;
-	}
-	is_link = vm_fs_read_link(move->to_fd, VM_FILE_VSOCK, &name, err);
-	if (is_link < 0)
-		return -1;
-	*ret_path = vm_strf(err, "%s/%s", move->alias_path, is_link ? name : VM_FILE_VSOCK);
-	return *ret_path ? 0 : -1;
-}
-
 static int move_state(const struct vm_state_move *move, struct vm_err *err)
 {
-	VM_AUTO_FREE char *data = NULL, *vsock = NULL;
+	VM_AUTO(vm_state_info_free) struct vm_state_info info = {0};
 	VM_AUTO_FREE void *rewritten = NULL;
+	VM_AUTO_FREE char *data = NULL;
 	size_t len, new_len;
 
-	if (vm_fs_read(move->from_fd, move->from_name, STATE_MAX_BYTES, &data, &len, err) < 0)
+	if (vm_fs_read(move->from_fd, move->from_name, VM_STATE_MAX_BYTES, &data, &len, err) < 0)
 		return -1;
 	if (move->from_cid == move->to_cid) {
-		struct vm_fc_state_info info;
+		struct vm_fc_state_info checked;
 
-		if (vm_fc_state_check(data, len, &info, err) < 0)
+		if (vm_fc_state_check(data, len, &checked, err) < 0)
 			return vm_err_wrap(err, "%s", move->from_name);
 		return vm_fs_publish(move->to_fd, VM_FILE_STATE, data, len, move->durable, err);
 	}
-	if (recorded_vsock(move, &vsock, err) < 0)
-		return -1;
-	if (vm_fc_state_set_cid(data, len, vsock, move->from_cid, move->to_cid, &rewritten,
-	                        &new_len, err) < 0)
+	if (vm_fc_describe(data, len, &info, err) < 0)
+		return vm_err_wrap(err, "%s", move->from_name);
+	if (info.guest_cid != move->from_cid)
+		return vm_err_set(err, VM_ERR_INCOMPATIBLE, "%s holds guest CID %ju, not %ju",
+		                  move->from_name, (uintmax_t)info.guest_cid,
+		                  (uintmax_t)move->from_cid);
+	if (vm_fc_rewrite(data, len, &info, NULL, move->to_cid, &rewritten, &new_len, err) < 0)
 		return vm_err_wrap(err, "%s", move->from_name);
 	return vm_fs_publish(move->to_fd, VM_FILE_STATE, rewritten, new_len, move->durable, err);
 }
@@ -249,8 +235,7 @@ const struct vm_driver vm_driver_firecracker = {
                         .concurrent_fork_prepare = true,
                         .snapshot_keeps_running = true,
                         .relative_paths = true,
-                        .state_rewrite =
-                                false, /* saved states are relative; adopting others: not yet */
+                        .state_rewrite = true,
                         .cid_rewrite = true,
                         .network_override = false,
                         .memory_shared_base = true,
@@ -269,6 +254,8 @@ const struct vm_driver vm_driver_firecracker = {
         .ask_shutdown = ask_shutdown,
         .check_version = check_version,
         .move_state = move_state,
+        .describe_state = vm_fc_describe,
+        .rewrite_state = vm_fc_rewrite,
         .ended_by_guest = ended_by_guest,
         .leftovers = leftovers,
 };

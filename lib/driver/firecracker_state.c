@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "firecracker_state.h"
+#include "firecracker_state_impl.h"
 
 #include <endian.h>
 #include <inttypes.h>
@@ -11,10 +11,7 @@
 
 enum {
 	MAGIC_LEN = 8,
-	TRAILER_LEN = 8,
-	VERSION_MIN = 5,    /* "4.0.0" */
-	UDS_PATH_MAX = 107, /* sockaddr_un.sun_path less its NUL: no longer path was ever bound */
-	CID_MIN = 3,
+	VERSION_MIN = 5, /* "4.0.0" */
 };
 
 #define CID_MAX UINT64_C(0xffffffff)
@@ -26,21 +23,6 @@ static const uint8_t magic_x86_64[MAGIC_LEN] = {0x00, 0x00, 0x64, 0x86, 0x84, 0x
 static const uint8_t bitcode_id[] = {5, 'v', 's', 'o', 'c', 'k'};
 /* What stands between the socket path and the packed CID in every bitcode state seen. */
 static const uint8_t bitcode_gap[] = {0x00, 0xff, 0xff, 0xff, 0x3f};
-
-/* A state whose trailer and header were found good. */
-struct state {
-	const uint8_t *bytes;
-	size_t body; /* offset of the first byte behind the header */
-	size_t end;  /* offset of the trailer */
-	struct vm_fc_state_info info;
-};
-
-/* Where a state holds its guest CID. */
-struct cid_place {
-	size_t offset;
-	size_t size; /* bytes it takes, with bitcode's width byte */
-	uint64_t cid;
-};
 
 uint64_t vm_fc_state_crc(const void *data, size_t len)
 {
@@ -69,12 +51,12 @@ static int check_trailer(const uint8_t *bytes, size_t len, struct vm_err *err)
 	uint64_t stored;
 	uint64_t computed;
 
-	if (len < MAGIC_LEN + 1 + VERSION_MIN + TRAILER_LEN)
+	if (len < MAGIC_LEN + 1 + VERSION_MIN + VM_FC_TRAILER)
 		return vm_err_set(err, VM_ERR_CORRUPT,
 		                  "state file is too short: %zu bytes do not hold a header and a "
 		                  "checksum",
 		                  len);
-	end = len - TRAILER_LEN;
+	end = len - VM_FC_TRAILER;
 	stored = read_le64(bytes + end);
 	computed = vm_fc_state_crc(bytes, end);
 	if (stored != computed)
@@ -131,7 +113,7 @@ static int unknown_magic(const uint8_t *bytes, struct vm_err *err)
 	return vm_err_hint(err, "make the snapshot with Firecracker 1.10 to 1.16 on x86_64");
 }
 
-static int parse_header(struct state *st, struct vm_err *err)
+static int parse_header(struct vm_fc_state *st, struct vm_err *err)
 {
 	const uint8_t *bytes = st->bytes;
 	uint64_t version_len;
@@ -159,14 +141,15 @@ static int parse_header(struct state *st, struct vm_err *err)
 	return 0;
 }
 
-static int open_state(const void *data, size_t len, struct state *ret_state, struct vm_err *err)
+int vm_fc_state_open(const void *data, size_t len, struct vm_fc_state *ret_state,
+                     struct vm_err *err)
 {
-	struct state st = {.bytes = data};
+	struct vm_fc_state st = {.bytes = data};
 
 	/* The checksum first: what a damaged header says is not worth interpreting. */
 	if (check_trailer(st.bytes, len, err))
 		return -1;
-	st.end = len - TRAILER_LEN;
+	st.end = len - VM_FC_TRAILER;
 	if (parse_header(&st, err))
 		return -1;
 	*ret_state = st;
@@ -176,15 +159,15 @@ static int open_state(const void *data, size_t len, struct state *ret_state, str
 int vm_fc_state_check(const void *data, size_t len, struct vm_fc_state_info *ret_info,
                       struct vm_err *err)
 {
-	struct state st = {0};
+	struct vm_fc_state st = {0};
 
-	if (open_state(data, len, &st, err))
+	if (vm_fc_state_open(data, len, &st, err))
 		return -1;
 	*ret_info = st.info;
 	return 0;
 }
 
-static int require_known_format(const struct state *st, struct vm_err *err)
+int vm_fc_state_known(const struct vm_fc_state *st, struct vm_err *err)
 {
 	unsigned long major = strtoul(st->info.format, NULL, 10);
 	bool bincode = st->info.encoding == VM_FC_BINCODE;
@@ -192,7 +175,7 @@ static int require_known_format(const struct state *st, struct vm_err *err)
 	if (bincode ? major >= 4 && major <= 8 : major == 9 || major == 10)
 		return 0;
 	vm_err_set(err, VM_ERR_UNSUPPORTED,
-	           "state format %s (%s) is not known: its guest CID cannot be found",
+	           "state format %s (%s) is not known: what it holds cannot be found",
 	           st->info.format, bincode ? "bincode" : "bitcode");
 	return vm_err_hint(err, "known are formats 4 to 8 (bincode) and 9 to 10 (bitcode), from "
 	                        "Firecracker 1.10 to 1.16");
@@ -203,7 +186,7 @@ static int require_known_format(const struct state *st, struct vm_err *err)
  * starts, so a path that is merely part of another string does not match. Returns their number.
  */
 static size_t make_needle(enum vm_fc_encoding encoding, const char *path, size_t path_len,
-                          uint8_t needle[static UDS_PATH_MAX + 16])
+                          uint8_t needle[static VM_FC_UDS_MAX + 16])
 {
 	uint8_t *p = needle;
 
@@ -225,8 +208,8 @@ static size_t make_needle(enum vm_fc_encoding encoding, const char *path, size_t
 }
 
 /* bitcode's integer: one byte that says the width (of up to 8), then the value. */
-static int read_packed(const struct state *st, size_t at, struct cid_place *ret_place,
-                       struct vm_err *err)
+int vm_fc_state_read_packed(const struct vm_fc_state *st, size_t at,
+                            struct vm_fc_cid_place *ret_place, struct vm_err *err)
 {
 	static const uint8_t width_of[] = {[0] = 8, [2] = 4, [4] = 2, [6] = 1};
 	uint8_t tag = at < st->end ? st->bytes[at] : UINT8_MAX;
@@ -240,26 +223,26 @@ static int read_packed(const struct state *st, size_t at, struct cid_place *ret_
 		                  at);
 	for (size_t i = 0; i < width; i++)
 		value |= (uint64_t)st->bytes[at + 1 + i] << (8 * i);
-	*ret_place = (struct cid_place){.offset = at, .size = 1 + width, .cid = value};
+	*ret_place = (struct vm_fc_cid_place){.offset = at, .size = 1 + width, .cid = value};
 	return 0;
 }
 
-static int read_place(const struct state *st, size_t at, struct cid_place *ret_place,
+static int read_place(const struct vm_fc_state *st, size_t at, struct vm_fc_cid_place *ret_place,
                       struct vm_err *err)
 {
-	struct cid_place place = {0};
+	struct vm_fc_cid_place place = {0};
 
 	if (st->info.encoding == VM_FC_BITCODE) {
-		if (read_packed(st, at, &place, err))
+		if (vm_fc_state_read_packed(st, at, &place, err))
 			return -1;
 	} else if (st->end - at < sizeof(uint64_t)) {
 		return vm_err_set(err, VM_ERR_INCOMPATIBLE,
 		                  "state file ends behind the vsock path, at offset %zu", at);
 	} else {
-		place = (struct cid_place){
+		place = (struct vm_fc_cid_place){
 		        .offset = at, .size = sizeof(uint64_t), .cid = read_le64(st->bytes + at)};
 	}
-	if (place.cid < CID_MIN || place.cid > CID_MAX)
+	if (place.cid < VM_FC_CID_MIN || place.cid > CID_MAX)
 		return vm_err_set(err, VM_ERR_INCOMPATIBLE,
 		                  "state file holds %" PRIu64 " behind the vsock path, at offset "
 		                  "%zu, which is no guest CID",
@@ -268,22 +251,22 @@ static int read_place(const struct state *st, size_t at, struct cid_place *ret_p
 	return 0;
 }
 
-static int find_cid(const struct state *st, const char *uds_path, struct cid_place *ret_place,
-                    struct vm_err *err)
+static int find_cid(const struct vm_fc_state *st, const char *uds_path,
+                    struct vm_fc_cid_place *ret_place, struct vm_err *err)
 {
-	uint8_t needle[UDS_PATH_MAX + 16];
-	size_t path_len = strnlen(uds_path, UDS_PATH_MAX + 1);
+	uint8_t needle[VM_FC_UDS_MAX + 16];
+	size_t path_len = strnlen(uds_path, VM_FC_UDS_MAX + 1);
 	const uint8_t *end = st->bytes + st->end;
 	const uint8_t *start = st->bytes + st->body;
 	const uint8_t *first;
 	const uint8_t *second;
 	size_t needle_len;
 
-	if (path_len == 0 || path_len > UDS_PATH_MAX)
+	if (path_len == 0 || path_len > VM_FC_UDS_MAX)
 		return vm_err_set(err, VM_ERR_INCOMPATIBLE,
 		                  "no state file holds a vsock path of this length: it has 1 to %d "
 		                  "bytes, not %zu%s",
-		                  UDS_PATH_MAX, path_len, path_len ? " or more" : "");
+		                  VM_FC_UDS_MAX, path_len, path_len ? " or more" : "");
 	needle_len = make_needle(st->info.encoding, uds_path, path_len, needle);
 	first = memmem(start, (size_t)(end - start), needle, needle_len);
 	if (!first) {
@@ -304,9 +287,10 @@ static int find_cid(const struct state *st, const char *uds_path, struct cid_pla
 }
 
 static int open_and_find(const void *data, size_t len, const char *uds_path,
-                         struct state *ret_state, struct cid_place *ret_place, struct vm_err *err)
+                         struct vm_fc_state *ret_state, struct vm_fc_cid_place *ret_place,
+                         struct vm_err *err)
 {
-	if (open_state(data, len, ret_state, err) || require_known_format(ret_state, err))
+	if (vm_fc_state_open(data, len, ret_state, err) || vm_fc_state_known(ret_state, err))
 		return -1;
 	return find_cid(ret_state, uds_path, ret_place, err);
 }
@@ -314,8 +298,8 @@ static int open_and_find(const void *data, size_t len, const char *uds_path,
 int vm_fc_state_get_cid(const void *data, size_t len, const char *uds_path, uint64_t *ret_cid,
                         struct vm_err *err)
 {
-	struct cid_place place = {0};
-	struct state st = {0};
+	struct vm_fc_cid_place place = {0};
+	struct vm_fc_state st = {0};
 
 	if (open_and_find(data, len, uds_path, &st, &place, err))
 		return -1;
@@ -324,7 +308,8 @@ int vm_fc_state_get_cid(const void *data, size_t len, const char *uds_path, uint
 }
 
 /* Encodes as Firecracker does, in bitcode with the narrowest width. Returns the number of bytes. */
-static size_t encode_cid(enum vm_fc_encoding encoding, uint64_t cid, uint8_t buf[static 9])
+size_t vm_fc_state_encode_cid(enum vm_fc_encoding encoding, uint64_t cid,
+                              uint8_t buf[static VM_FC_CID_SIZE])
 {
 	if (encoding == VM_FC_BINCODE) {
 		write_le64(buf, cid);
@@ -363,15 +348,15 @@ int vm_fc_state_set_cid(const void *data, size_t len, const char *uds_path, uint
                         uint64_t new_cid, void **ret_data, size_t *ret_len, struct vm_err *err)
 {
 	VM_AUTO_FREE uint8_t *copy = NULL;
-	struct cid_place place = {0};
-	struct state st = {0};
+	struct vm_fc_cid_place place = {0};
+	struct vm_fc_state st = {0};
 	uint8_t cid[9];
 	size_t cid_size, tail, copy_len;
 
-	if (new_cid < CID_MIN || new_cid >= CID_MAX)
+	if (new_cid < VM_FC_CID_MIN || new_cid >= CID_MAX)
 		return vm_err_set(err, VM_ERR_USAGE,
 		                  "%" PRIu64 " is no guest CID: it must be from %d to %" PRIu64,
-		                  new_cid, CID_MIN, CID_MAX - 1);
+		                  new_cid, VM_FC_CID_MIN, CID_MAX - 1);
 	if (open_and_find(data, len, uds_path, &st, &place, err))
 		return -1;
 	if (place.cid != old_cid)
@@ -379,7 +364,7 @@ int vm_fc_state_set_cid(const void *data, size_t len, const char *uds_path, uint
 		                  "state file holds guest CID %" PRIu64
 		                  " at offset %zu, not %" PRIu64,
 		                  place.cid, place.offset, old_cid);
-	cid_size = encode_cid(st.info.encoding, new_cid, cid);
+	cid_size = vm_fc_state_encode_cid(st.info.encoding, new_cid, cid);
 	tail = st.end - place.offset - place.size;
 	copy_len = len - place.size + cid_size;
 	copy = vm_calloc(1, copy_len, err);
@@ -388,7 +373,8 @@ int vm_fc_state_set_cid(const void *data, size_t len, const char *uds_path, uint
 	memcpy(copy, st.bytes, place.offset);
 	memcpy(copy + place.offset, cid, cid_size);
 	memcpy(copy + place.offset + cid_size, st.bytes + place.offset + place.size, tail);
-	write_le64(copy + copy_len - TRAILER_LEN, vm_fc_state_crc(copy, copy_len - TRAILER_LEN));
+	write_le64(copy + copy_len - VM_FC_TRAILER,
+	           vm_fc_state_crc(copy, copy_len - VM_FC_TRAILER));
 	if (verify_copy(copy, copy_len, uds_path, new_cid, err))
 		return -1;
 	*ret_data = vm_take_ptr(&copy);
