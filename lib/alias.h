@@ -84,6 +84,14 @@ int vm_alias_open_dir(const struct vm_root *root, enum vm_kind kind, const char 
 /* --- private to lib/alias*.c and lib/doctor_alias.c ----------------------------------------------
  */
 
+/*
+ * The same directory by a path in which no part but the last is a link: all who mean it call it so,
+ * and it is that which is locked. What is missing stays as it is. malloc'ed. Errors: unsupported
+ * (not absolute, or not plain).
+ */
+char *vm_alias_plain_path(const char *path, struct vm_err *err);
+/* Waits until nobody has a file of the directory open. Errors: busy. */
+int vm_alias_await_unused(const struct vm_alias *alias, int64_t deadline_ms, struct vm_err *err);
 /* "<hash of the path>.alias", below locks/ and run/. */
 enum { VM_ALIAS_NAME_SIZE = 24 };
 #define VM_ALIAS_SUFFIX ".alias"

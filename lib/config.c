@@ -25,8 +25,7 @@ static const double max_overcommit = 1000;
 static const int64_t max_duration_ms = INT64_C(366) * 24 * 3600 * 1000;
 
 /* Beside these, each driver's name is a key. */
-static const char *const config_keys[] = {"limits", "wait", "api_timeout", "events_kept",
-                                          "alias"};
+static const char *const config_keys[] = {"limits", "wait", "api_timeout", "events_kept", "alias"};
 static const char *const limit_keys[] = {
         "max_running", "memory_overcommit", "min_free_disk", "max_concurrent_restores", NULL,
 };

@@ -52,7 +52,8 @@ int vm_files_copy_disks(const struct vm_spec *spec, int from_fd, int to_fd, enum
 	return private;
 }
 
-/* Links that lead out of the directory are none that vmctl has made, and no fork shall have them. */
+/* Links that lead out of the directory are none that vmctl has made, and no fork shall have them.
+ */
 static int copy_link(void *ctx, int dir_fd, const char *name, struct vm_err *err)
 {
 	VM_AUTO_FREE char *target = NULL;

@@ -213,6 +213,18 @@ static int come_back_alone(struct vm_op *op, const struct vm_lock_how *how, stru
 	return rc < 0 ? -1 : 1;
 }
 
+/*
+ * A load that failed, and could not put back what it had renamed away, has left a journal and no
+ * intent. If we cannot either, doctor tells; the instance is in order without.
+ */
+static void put_back_alias(struct vm_op *op, const struct vm_held *held)
+{
+	struct vm_err ignored = {0};
+
+	if (!held->row.intent.verb[0])
+		vm_alias_settle(op->root, held->row.alias_path, &ignored);
+}
+
 int vm_held_settle(struct vm_op *op, const struct vm_instance *found, const struct vm_lock_how *how,
                    struct vm_held *held, struct vm_err *err)
 {
@@ -220,6 +232,7 @@ int vm_held_settle(struct vm_op *op, const struct vm_instance *found, const stru
 
 	if (rc != 0)
 		return rc;
+	put_back_alias(op, held);
 	rc = vm_settle_needed(op, held, err);
 	if (rc <= 0)
 		return rc;

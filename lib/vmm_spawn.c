@@ -29,15 +29,16 @@ struct spawn {
 	const char *const *argv;
 	const struct vm_view *view; /* or NULL */
 	int dir_fd, alive_fd, in_fd, out_fd, log_fd;
-	int exec_fd; /* the hypervisor's binary, where its path may not lead to it; else -1 */
+	int exec_fd;   /* the hypervisor's binary, where its path may not lead to it; else -1 */
 	int report_fd; /* a struct failure goes here; closed by a successful exec */
 };
 
 /* What the child could not do. */
 struct failure {
-	int number;       /* errno */
-	bool in_exec;     /* the hypervisor cannot be executed; else the host is short of something */
-	const char *view; /* what it could not do for its view: a constant, the same in the parent */
+	int number;   /* errno */
+	bool in_exec; /* the hypervisor cannot be executed; else the host is short of something */
+	const char
+	        *view; /* what it could not do for its view: a constant, the same in the parent */
 };
 
 static void close_spawn(struct spawn *spawn)
@@ -129,7 +130,7 @@ static int record_self(int fd)
  */
 static void close_all_but(const struct spawn *spawn)
 {
-	int keep[] = {spawn->dir_fd, spawn->alive_fd, spawn->in_fd,  spawn->out_fd,
+	int keep[] = {spawn->dir_fd, spawn->alive_fd, spawn->in_fd,    spawn->out_fd,
 	              spawn->log_fd, spawn->exec_fd,  spawn->report_fd};
 	unsigned from = ALIVE_FD;
 
@@ -183,9 +184,8 @@ static _Noreturn void become_vmm(const struct spawn *spawn)
 	 * early.
 	 */
 	if (record_self(spawn->alive_fd) == 0 && setsid() >= 0 && fchdir(spawn->dir_fd) == 0 &&
-	    enter_view(spawn, &failure) == 0 &&
-	    dup2(spawn->in_fd, STDIN_FILENO) >= 0 && dup2(spawn->out_fd, STDOUT_FILENO) >= 0 &&
-	    dup2(spawn->log_fd, STDERR_FILENO) >= 0 &&
+	    enter_view(spawn, &failure) == 0 && dup2(spawn->in_fd, STDIN_FILENO) >= 0 &&
+	    dup2(spawn->out_fd, STDOUT_FILENO) >= 0 && dup2(spawn->log_fd, STDERR_FILENO) >= 0 &&
 	    syscall(SYS_close_range, ALIVE_FD, ~0U, CLOSE_RANGE_CLOEXEC) == 0 &&
 	    fcntl(spawn->alive_fd, F_SETFD, 0) == 0) {
 		failure.in_exec = true;
