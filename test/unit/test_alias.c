@@ -149,17 +149,15 @@ static void a_damaged_journal_is_told(void **state)
 
 static atomic_int *renamed; /* shared with the reader */
 
-static int open_src(void *arg)
+static int open_src(struct site *site, const void *id)
 {
-	struct site *site = arg;
-	struct vm_instance row;
 	struct vm_err err = {0};
+	int fd;
 
 	while (!atomic_load(renamed))
 		nap_us(1000);
-	if (site_open(site) < 0 || vm_store_find(site->root.store, "src", &row, &err) < 0)
-		return 1;
-	return vm_alias_open_dir(&site->root, VM_KIND_INSTANCE, row.id, &err) < 0;
+	fd = vm_alias_open_dir(&site->root, VM_KIND_INSTANCE, id, &err);
+	return fd < 0 || close(fd) != 0;
 }
 
 /* Who reads an instance whose directory is renamed away waits for whoever has done it. */
@@ -175,9 +173,9 @@ static void readers_wait_for_the_end_of_a_load(void **state)
 	site_make(site, "src", VM_STATE_STOPPED);
 	assert_int_equal(vm_store_find(site->root.store, "src", &src, &site->err), 0);
 	snprintf(path, sizeof(path), "%s/guests/%s", site->root_path, src.id);
-	/* Before we have the lock, for he would think that he has it. */
 	renamed = shared_memory(sizeof(*renamed));
-	reader = spawn(open_src, site);
+	reader = site_spawn(site, open_src, src.id);
+	site_reopen(site);
 	assert_int_equal(
 	        vm_alias_try_lock(&site->root, vm_alias_name(path, name), &lock, &site->err), 1);
 	assert_int_equal(renameat(site->root.guests_fd, src.id, site->root.guests_fd, "away"), 0);
