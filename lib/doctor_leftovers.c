@@ -14,6 +14,7 @@
 #include "doctor_impl.h"
 #include "fs.h"
 #include "lock.h"
+#include "pool.h"
 #include "shm.h"
 #include "sweep.h"
 #include "util.h"
@@ -326,6 +327,17 @@ static int check_shm(struct vm_op *op, struct vm_findings *findings, struct vm_e
 	return 0;
 }
 
+static int tell_pool_stray(void *ctx, int pool_fd, const char *name, struct vm_err *err)
+{
+	struct vm_findings *findings = ctx;
+	struct vm_err why = {0};
+
+	(void)err;
+	leftover(findings, findings->repair ? vm_fs_remove_tree(pool_fd, name, &why) : 1, &why,
+	         REPAIR, "pool/%s is no memory file", name);
+	return 0;
+}
+
 static int check_root_files(struct vm_op *op, struct vm_findings *findings, struct vm_err *err)
 {
 	const struct vm_root *root = op->root;
@@ -342,6 +354,8 @@ static int check_root_files(struct vm_op *op, struct vm_findings *findings, stru
 	    check_directory(op, root->locks_fd, ".memory", "memory lock locks/", findings, err) <
 	            0 ||
 	    check_directory(op, root->run_fd, ".alive", "liveness file run/", findings, err) < 0)
+		return -1;
+	if (vm_pool_each_stray(root, tell_pool_stray, findings, err) < 0)
 		return -1;
 	return check_notes(op, findings, err);
 }

@@ -61,6 +61,10 @@ static bool has_leftovers(const struct vm_held *held, bool alive)
 		if (vm_fs_exists(held->dir_fd, vm_held_temporaries[i]))
 			return true;
 	}
+	for (size_t i = 0; !alive && vm_driver_leftovers[i]; i++) {
+		if (vm_fs_exists(held->dir_fd, vm_driver_leftovers[i]))
+			return true;
+	}
 	return !alive && !vm_driver_is_clean(held->driver, held->dir_fd);
 }
 

@@ -251,6 +251,17 @@ int vm_fs_link(int from_fd, int to_fd, const char *name, struct vm_err *err)
 	return 0;
 }
 
+int vm_fs_link_as(int from_fd, const char *from, int to_fd, const char *to, struct vm_err *err)
+{
+	int rc = vm_fault(VM_FAULT_FS_LINK) ? -1 : linkat(from_fd, from, to_fd, to, 0);
+
+	if (rc < 0 && errno == EEXIST)
+		return vm_err_set(err, VM_ERR_ALREADY_EXISTS, "%s exists already", to);
+	if (rc < 0 || vm_fault(VM_FAULT_FS_LINK_DONE))
+		return vm_fs_fail(from_fd, from, "linking", err);
+	return 0;
+}
+
 int vm_fs_each(int dir_fd, const char *name, vm_fs_entry *each, void *ctx, struct vm_err *err)
 {
 	struct dirent *entry;

@@ -10,6 +10,7 @@
 #include "fault.h"
 #include "fs.h"
 #include "manifest.h"
+#include "pool.h"
 #include "settle.h"
 #include "sweep.h"
 #include "util.h"
@@ -352,12 +353,12 @@ int vm_held_drop_temporaries(int dir_fd, struct vm_err *err)
 	return 0;
 }
 
-int vm_held_drop_saved(struct vm_held *held, struct vm_err *err)
+int vm_held_drop_saved(struct vm_op *op, struct vm_held *held, struct vm_err *err)
 {
 	if (vm_fs_unlink(held->dir_fd, VM_FILE_MANIFEST, err) < 0 ||
 	    vm_fs_unlink(held->dir_fd, VM_FILE_STATE, err) < 0)
 		return -1;
-	return vm_fs_unlink(held->dir_fd, VM_FILE_MEMORY, err);
+	return vm_pool_put(op->root, held->dir_fd, VM_FILE_MEMORY, err);
 }
 
 int vm_held_commit(struct vm_op *op, struct vm_held *held, const struct vm_outcome *outcome,

@@ -87,7 +87,7 @@ int vm_held_intend(struct vm_op *op, struct vm_held *held, const char *detail, e
  * Removes saved memory and state, the manifest first: from then on nothing can be loaded. For
  * instances without a VMM whose disks have moved on, or are about to.
  */
-int vm_held_drop_saved(struct vm_held *held, struct vm_err *err);
+int vm_held_drop_saved(struct vm_op *op, struct vm_held *held, struct vm_err *err);
 
 /*
  * Removes what a killed writer may have left beside the files of an instance: files under the names

@@ -11,6 +11,7 @@
 #include "manifest.h"
 #include "remove.h"
 #include "revert.h"
+#include "save.h"
 
 enum { ENDING_WAIT_MS = 2000 };
 
@@ -105,7 +106,7 @@ static int bury(struct vm_op *op, struct vm_held *held, struct vm_err *err)
 		return -1;
 	/* Its saved state, if one is still there, is older than its disks: never to be loaded
 	 * again. */
-	if (vm_held_drop_saved(held, err) < 0)
+	if (vm_held_drop_saved(op, held, err) < 0)
 		return -1;
 	state = vm_settle_verdict(&held->row, held->driver, held->dir_fd, why, sizeof(why));
 	if (state == VM_STATE_FAILED)
@@ -141,7 +142,7 @@ static int end_by_force(struct vm_op *op, struct vm_held *held, struct vm_err *e
 	if (vm_held_intend(&stop, held, vm_state_name(held->row.state), VM_RUN_NONE, err) < 0 ||
 	    vm_vmm_reap(op->root, held->row.id, err) < 0 ||
 	    vm_driver_clean(held->driver, held->dir_fd, err) < 0 ||
-	    vm_held_drop_saved(held, err) < 0)
+	    vm_held_drop_saved(op, held, err) < 0)
 		return -1;
 	return settled(op, held, VM_STATE_STOPPED, 0, NULL, err);
 }
@@ -175,6 +176,9 @@ static int follow_guest(struct vm_op *op, struct vm_held *held, bool resume, str
 		rc = vm_driver_resume(&machine, err);
 		guest = VM_GUEST_RUNNING;
 	}
+	/* A standby that was killed before its point of no return. */
+	if (rc == 0)
+		rc = vm_save_put_back(held->dir_fd, err);
 	if (rc == 0 && (guest == VM_GUEST_PAUSED) == (held->row.state == VM_STATE_PAUSED))
 		rc = keep(op, held, err);
 	else if (rc == 0)
@@ -230,7 +234,7 @@ static int settle_restore(struct vm_op *op, struct vm_held *held, int alive, str
 /* stop --discard of a standby: once begun it is finished. */
 static int settle_discard(struct vm_op *op, struct vm_held *held, struct vm_err *err)
 {
-	if (vm_held_drop_saved(held, err) < 0)
+	if (vm_held_drop_saved(op, held, err) < 0)
 		return -1;
 	return settled(op, held, VM_STATE_STOPPED, 0, NULL, err);
 }

@@ -24,7 +24,7 @@ static int boot(struct vm_op *op, struct vm_held *held, struct vm_err *err)
 	/* Not before: the intent may have given it another guest CID. */
 	machine = vm_held_machine(op, held);
 	machine.binary = &binary;
-	rc = vm_held_drop_saved(held, err);
+	rc = vm_held_drop_saved(op, held, err);
 	/* What it saves from now on names its files by their own names. */
 	if (rc == 0 && aliased)
 		rc = vm_files_drop_links(held->dir_fd, err);

@@ -34,7 +34,9 @@ walk() {
 }
 
 # is_racy POINT: threads of one verb meet it more or less often from run to run, so that its last time
-# may not come: how many slots a thread tries depends on those that the others hold just then.
+# may not come: how many slots a thread tries depends on those that the others hold just then, and
+# whether a save takes a file out of the pool (pool.take) or makes one (fs.create) on what the runs before
+# have put there.
 is_racy() {
 	[[ $1 =~ ^(${racy:--}) ]]
 }
@@ -135,6 +137,7 @@ scenario_standby() {
 		assert_equal "$(guest_state web)" Running
 		wait_for ticked_past web "${tick:-0}"
 	}
+	local racy='pool|fs\.create'
 	vmctl fork rest web
 	prepare=prepare_running next=standby_or_restore walk standby web
 	assert_equal "$(boots_of web)" 0
@@ -260,7 +263,7 @@ scenario_forks() {
 }
 
 scenario_fork_running() {
-	local touch=resume racy=$threads_race forks=(-n 2 --name 'web-{}' --atomic --from-running) want=2 whole=goes_on_running
+	local touch=resume racy="$threads_race|pool|fs\.create" forks=(-n 2 --name 'web-{}' --atomic --from-running) want=2 whole=goes_on_running
 	vmctl fork rest src
 	wait_for has_ticked src
 	source_pid=$(field src .pid)
@@ -387,6 +390,68 @@ scenario_snapshot_compress() {
 	sums=$(sha256sum <"$dir/memory")
 	prepare=prepare_raw next=fork_it walk snapshot compress src/base
 	prepare=prepare_packed next=fork_it walk snapshot fork src/base web --target-state standby
+}
+
+# From files of the user's, which stay as they are.
+scenario_snapshot_adopt() {
+	local adopt=(snapshot adopt old --state foreign.state --memory foreign.memory --disk d0=foreign.0)
+	local files
+	prepare_no_image() {
+		vmctl snapshot rm old/base >/dev/null 2>&1 || true
+	}
+	adopt_again() {
+		if [ $((points % 2)) = 0 ]; then
+			vmctl standby rest >/dev/null # any verb takes away what the dead have left
+		else
+			retry 4 "${adopt[@]}"
+		fi
+		assert_equal "$(sha256sum foreign.*)" "$files"
+	}
+	make_foreign "$PWD/elsewhere"
+	rm -f foreign.log
+	files=$(sha256sum foreign.*)
+	prepare=prepare_no_image next=adopt_again walk "${adopt[@]}"
+	vmctl snapshot fork old/base web
+	wait_for ticked_past web "$foreign_tick"
+}
+
+scenario_snapshot_import() {
+	prepare_no_import() {
+		vmctl snapshot rm rest/copy >/dev/null 2>&1 || true
+	}
+	import_again() {
+		if [ $((points % 2)) = 0 ]; then
+			vmctl standby rest >/dev/null
+		else
+			retry 4 snapshot import image --name rest/copy
+		fi
+	}
+	vmctl snapshot create rest one
+	vmctl snapshot export rest/one -o image
+	vmctl snapshot rm rest/one
+	prepare=prepare_no_import next=import_again walk snapshot import image --name rest/copy
+	prepare_no_import
+	vmctl snapshot import image --name rest/copy
+	vmctl snapshot fork rest/copy web
+	wait_for has_ticked web
+}
+
+scenario_snapshot_export() {
+	local sums
+	prepare_no_file() {
+		echo before >image
+	}
+	export_again() {
+		# Whole, or as it was; a killed one leaves its part, which is the user's to remove.
+		[ "$(head -c 6 image)" = before ] || VMCTL_ROOT=$PWD/there vmctl snapshot import image >/dev/null
+		rm -rf there image.part-*
+		vmctl snapshot export rest/one -o image
+		assert_equal "$(sums_in "$source_dir")" "$sums"
+	}
+	vmctl snapshot create rest one
+	source_dir=$(vmctl snapshot inspect rest/one | jq -r .directory)
+	sums=$(sums_in "$source_dir")
+	prepare=prepare_no_file next=export_again walk snapshot export rest/one -o image
 }
 
 scenario_snapshot_fork() {

@@ -9,6 +9,7 @@ load helpers
 load sound
 load faults
 load alias
+load foreign
 
 setup() {
 	sound_setup
@@ -57,6 +58,8 @@ is_tolerated() {
 	# A removal goes on where no name can be had in trash/, and has happened when its note stays.
 	fs.rename*) [[ $3 = rm || $3 = doctor ]] ;;
 	store.commit*) [[ $3 = rm || $3 = doctor ]] || grep -q "warning: .*$2" <<<"$output" ;;
+	# A new file does where none can be recycled.
+	pool.*) true ;;
 	# Lock files that stay are swept by their note; to give back what one has cannot fail.
 	lock.gate* | lock.memory* | lock.unlink* | slot.release*) true ;;
 	# To unlink the lock of an alias, which others share, it is tried for: if not, it stays.
@@ -177,6 +180,18 @@ strike() {
 @test "restore and fork by a namespace" {
 	local brief=yes
 	scenario_alias namespace
+}
+
+@test "snapshot adopt" {
+	scenario_snapshot_adopt
+}
+
+@test "snapshot import" {
+	scenario_snapshot_import
+}
+
+@test "snapshot export" {
+	scenario_snapshot_export
 }
 
 @test "doctor --repair" {
