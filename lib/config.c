@@ -25,7 +25,8 @@ static const double max_overcommit = 1000;
 static const int64_t max_duration_ms = INT64_C(366) * 24 * 3600 * 1000;
 
 /* Beside these, each driver's name is a key. */
-static const char *const config_keys[] = {"limits", "wait", "api_timeout", "events_kept", "memory"};
+static const char *const config_keys[] = {"limits",      "wait",  "api_timeout",
+                                          "events_kept", "alias", "memory"};
 static const char *const limit_keys[] = {
         "max_running", "memory_overcommit", "min_free_disk", "max_concurrent_restores", NULL,
 };
@@ -170,6 +171,35 @@ static int take_api_timeout(const struct vm_yaml *doc, const struct vm_yaml_node
 	return 0;
 }
 
+const char *vm_alias_method_name(enum vm_alias_method method)
+{
+	static const char *const names[] = {
+	        [VM_ALIAS_AUTO] = "auto",
+	        [VM_ALIAS_NAMESPACE] = "namespace",
+	        [VM_ALIAS_SYMLINK] = "symlink",
+	};
+
+	return names[method];
+}
+
+static int take_alias(const struct vm_yaml *doc, const struct vm_yaml_node *node,
+                      enum vm_alias_method *ret, struct vm_err *err)
+{
+	const char *text = NULL;
+
+	if (vm_yaml_text(doc, node, &text, err))
+		return -1;
+	if (!text)
+		return 0;
+	for (int method = VM_ALIAS_AUTO; method <= VM_ALIAS_SYMLINK; method++) {
+		if (strcmp(text, vm_alias_method_name((enum vm_alias_method)method)) == 0) {
+			*ret = (enum vm_alias_method)method;
+			return 0;
+		}
+	}
+	return vm_yaml_fail(doc, node, err, "'%.64s' is none of auto, namespace, symlink", text);
+}
+
 /* An absolute path, or "" to go back to the default. */
 static int take_binary(const struct vm_yaml *doc, struct vm_config_binary *binary,
                        struct vm_err *err)
@@ -269,6 +299,7 @@ static int take_config(const struct vm_yaml *doc, struct vm_config *config, stru
 	    take_duration(doc, vm_yaml_get(root, "wait"), &config->lock_wait_ms, err) ||
 	    take_api_timeout(doc, vm_yaml_get(root, "api_timeout"), &config->api_timeout_ms, err) ||
 	    take_binaries(doc, config, err) ||
+	    take_alias(doc, vm_yaml_get(root, "alias"), &config->alias, err) ||
 	    take_memory(doc, vm_yaml_get(root, "memory"), config, err) ||
 	    vm_yaml_unsigned(doc, vm_yaml_get(root, "events_kept"), 1, VM_EVENTS_KEPT_MAX,
 	                     &config->events_kept, err))

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "alias.h"
 #include "doctor_impl.h"
 #include "fs.h"
 #include "lock.h"
@@ -144,7 +145,7 @@ static int check_directory(struct vm_op *op, int dir_fd, const char *suffix, con
 		snprintf(file, sizeof(file), "%s%s", id, suffix);
 		/* Last: what an rm has removed since it was listed is no leftover. */
 		if (in_use(op->root, id) || has_owner(op->root->store, id) ||
-		    !vm_fs_exists(dir_fd, file))
+		    vm_alias_has_journal(op->root, id) || !vm_fs_exists(dir_fd, file))
 			continue;
 		leftover(findings, findings->repair ? vm_repair_stray(op, id, &why) : 1, &why,
 		         REPAIR, "%s%s belongs to no instance", what, file);
@@ -341,6 +342,9 @@ static int check_root_files(struct vm_op *op, struct vm_findings *findings, stru
 {
 	const struct vm_root *root = op->root;
 
+	/* First: until it is put back, a directory that was renamed away seems to be lost. */
+	if (vm_doctor_aliases(op, findings, err) < 0)
+		return -1;
 	if (check_directory(op, root->guests_fd, "", "directory guests/", findings, err) < 0 ||
 	    (root->images_fd >= 0 &&
 	     check_directory(op, root->images_fd, "", "directory images/", findings, err) < 0) ||

@@ -39,6 +39,7 @@
 	X(FS_WRITE, "fs.write", false, "a file's content is written")                              \
 	X(FS_SYNC, "fs.sync", false, "a file or directory is synced")                              \
 	X(FS_LINK, "fs.link", false, "a file gets a second link")                                  \
+	X(FS_SYMLINK, "fs.symlink", false, "a symbolic link is made")                              \
 	X(FS_RENAME, "fs.rename", false, "a file or directory is renamed")                         \
 	X(FS_UNLINK, "fs.unlink", false, "a file is unlinked")                                     \
 	X(FS_REMOVE, "fs.remove", false, "an entry of a directory tree is removed")                \
@@ -48,6 +49,7 @@
 	X(VMM_STREAMS, "vmm.streams", false, "console, input and log of a VMM are made")           \
 	X(VMM_FORK, "vmm.fork", false, "the child that becomes a VMM is forked")                   \
 	X(VMM_RECORD, "vmm.record", false, "that child (it is the one to die) records its pid")    \
+	X(VMM_VIEW, "vmm.view", false, "that child makes its mount namespace")                     \
 	X(VMM_KILL, "vmm.kill", false, "a VMM is killed")                                          \
 	X(DRIVER_BOOT, "driver.boot", false, "a VMM is spawned and boots a guest")                 \
 	X(DRIVER_LOAD, "driver.load", false, "a VMM is spawned and loads a saved guest")           \

@@ -22,9 +22,13 @@ static int copy_disks(struct vm_fork *fork, struct vm_child *child, int from_fd,
 	return 0;
 }
 
-static int link_kernel(struct vm_fork *fork, struct vm_child *child, int from_fd,
+/* What every fork has of its source as it is. Of an alias: the names that the state has for its
+ * files. */
+static int link_shared(struct vm_fork *fork, struct vm_child *child, int from_fd,
                        struct vm_err *err)
 {
+	if (child->row.alias_path[0] && vm_files_copy_links(from_fd, child->dir_fd, err) < 0)
+		return -1;
 	return vm_files_link_kernel(&fork->source.spec, from_fd, child->dir_fd, err);
 }
 
@@ -78,7 +82,7 @@ int vm_fork_prepare_frozen(struct vm_fork *fork, struct vm_err *err)
 	for (size_t i = 0; i < fork->count; i++) {
 		struct vm_child *child = &fork->children[i];
 
-		if (vm_interrupt_check(err) < 0 || link_kernel(fork, child, from_fd, err) < 0 ||
+		if (vm_interrupt_check(err) < 0 || link_shared(fork, child, from_fd, err) < 0 ||
 		    copy_disks(fork, child, from_fd, err) < 0)
 			return -1;
 		if (vm_fork_with_memory(fork) &&
@@ -191,7 +195,7 @@ static int clone_first(struct vm_fork *fork, struct vm_child *child, struct vm_e
 {
 	struct vm_child *first = &fork->children[0];
 
-	if (vm_interrupt_check(err) < 0 || link_kernel(fork, child, first->dir_fd, err) < 0 ||
+	if (vm_interrupt_check(err) < 0 || link_shared(fork, child, first->dir_fd, err) < 0 ||
 	    copy_disks(fork, child, first->dir_fd, err) < 0)
 		return -1;
 	if (!vm_fork_with_memory(fork))
@@ -204,7 +208,7 @@ int vm_fork_prepare_running(struct vm_fork *fork, struct vm_err *err)
 	int first_fd = fork->children[0].dir_fd;
 
 	/* What does not need the pause comes before it. */
-	if (link_kernel(fork, &fork->children[0], fork->source.dir_fd, err) < 0 ||
+	if (link_shared(fork, &fork->children[0], fork->source.dir_fd, err) < 0 ||
 	    vm_interrupt_check(err) < 0 || pause_and_capture(fork, err) < 0)
 		return -1;
 	for (size_t i = 1; i < fork->count; i++) {

@@ -78,6 +78,14 @@ int vm_fs_allocate(int dir_fd, const char *name, uint64_t size_bytes, struct vm_
 int vm_fs_create(int dir_fd, const char *name, mode_t mode, struct vm_err *err);
 /* Another link, of the same name, in to_fd. */
 int vm_fs_link(int from_fd, int to_fd, const char *name, struct vm_err *err);
+/* A symbolic link. Errors: already_exists; system. */
+int vm_fs_symlink(const char *target, int dir_fd, const char *name, struct vm_err *err);
+/*
+ * The target of a symbolic link: 1 and a malloc'ed string, 0 when it is none or does not exist, -1.
+ */
+int vm_fs_read_link(int dir_fd, const char *name, char **ret_target, struct vm_err *err);
+/* rename(2) that replaces nothing: already_exists where `to` is there. */
+int vm_fs_rename_new(int dir_fd, const char *from, const char *to, struct vm_err *err);
 /* Another link, of another name. `to` must not exist: already_exists. */
 int vm_fs_link_as(int from_fd, const char *from, int to_fd, const char *to, struct vm_err *err);
 /* rename(2): replaces `to`. A missing `from` is an error (errno is ENOENT). */
@@ -88,6 +96,8 @@ int vm_fs_exchange(int a_fd, const char *a, int b_fd, const char *b, struct vm_e
 int vm_fs_unlink(int dir_fd, const char *name, struct vm_err *err);
 /* Removes a file or a directory with all it holds; a missing one is no error. */
 int vm_fs_remove_tree(int dir_fd, const char *name, struct vm_err *err);
+/* Removes an empty directory; a missing one, and one that is not empty, is no error. */
+int vm_fs_remove_empty(int dir_fd, const char *name, struct vm_err *err);
 bool vm_fs_exists(int dir_fd, const char *name);
 /* fsync of a file by name, or of the directory itself when name is NULL. */
 int vm_fs_sync(int dir_fd, const char *name, struct vm_err *err);

@@ -100,11 +100,12 @@ extern const char *const vm_held_temporaries[];
 struct vm_outcome {
 	enum vm_state state;
 	pid_t pid;
-	const char *version;     /* of the VMM, NULL: as it was */
-	const char *failure;     /* or NULL */
-	const char *next_detail; /* not NULL: the operation goes on */
-	const char *repaired;    /* of a repair: what was put right */
-	bool failed;             /* the operation is a failure, which the caller records */
+	const char *version;                 /* of the VMM, NULL: as it was */
+	const char *failure;                 /* or NULL */
+	const char *relocation, *alias_path; /* NULL: as they were; "": none */
+	const char *next_detail;             /* not NULL: the operation goes on */
+	const char *repaired;                /* of a repair: what was put right */
+	bool failed; /* the operation is a failure, which the caller records */
 	bool durable;
 };
 /* Commits a state change, with its event unless it goes on or has failed, and updates held->row. */

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "alias.h"
 #include "events.h"
 #include "fs.h"
 #include "interrupt.h"
@@ -306,11 +307,24 @@ int vm_settle_again(struct vm_op *op, struct vm_held *held, struct vm_err *err)
 	return reload(op, held, err) < 0 ? -1 : vm_settle(op, held, &gone, err);
 }
 
+/*
+ * A load that was killed may have left the directory renamed away that its state names. Its VMM
+ * may be loading still, and goes first.
+ */
+static int settle_alias(struct vm_op *op, struct vm_held *held, struct vm_err *err)
+{
+	if (!held->row.alias_path[0])
+		return 0;
+	if (!has_vmm(held->row.state) && vm_vmm_reap(op->root, held->row.id, err) < 0)
+		return -1;
+	return vm_alias_settle(op->root, held->row.alias_path, err);
+}
+
 static int settle(struct vm_op *op, struct vm_held *held, struct vm_err *err)
 {
 	int alive = vm_vmm_alive(op->root, held->row.id, err);
 
-	if (alive < 0)
+	if (alive < 0 || settle_alias(op, held, err) < 0)
 		return -1;
 	if (strcmp(held->row.intent.verb, "rm") == 0)
 		return finish_removal(op, held, err);

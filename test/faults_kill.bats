@@ -8,6 +8,7 @@
 load helpers
 load sound
 load faults
+load alias
 load foreign
 
 setup() {
@@ -29,7 +30,7 @@ strike() {
 	run env VMCTL_FAULT="$point:kill" vmctl "$@"
 	case $point in
 	# It is the child that dies there; the verb says so and undoes what it has done.
-	vmm.record*) assert_equal "$status $output" "9 ${output}" ;;
+	vmm.record* | vmm.view*) assert_equal "$status $output" "9 ${output}" ;;
 	*) { is_racy "$point" && [ "$status" = 0 ]; } || assert_equal "$status $output" "137 $output" ;;
 	esac
 }
@@ -106,6 +107,18 @@ strike() {
 	scenario_snapshot_compress
 }
 
+@test "restore and fork by a symbolic link" {
+	scenario_alias symlink
+}
+
+@test "restore and fork by a symbolic link where no directory was" {
+	scenario_alias symlink gone
+}
+
+@test "restore and fork by a namespace" {
+	scenario_alias namespace
+}
+
 @test "snapshot adopt" {
 	scenario_snapshot_adopt
 }
@@ -138,6 +151,8 @@ strike() {
 	vmctl standby web
 	vmctl rm --force web
 	export VMCTL_ROOT=$PWD/root VMCTL_CONFIG=
+	make_alias_image src base "$PWD/recorded"
+	vmctl snapshot fork src/base aliased
 	: >/dev/shm/sem.vmctl-zzzzzzzzzzzzzzzzzzzzzzzz-gone
 	vmctl doctor --repair
 	assert [ ! -e /dev/shm/sem.vmctl-zzzzzzzzzzzzzzzzzzzzzzzz-gone ]

@@ -2,9 +2,12 @@
 #include "driver.h"
 
 #include <assert.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
+#include "../alias.h"
 #include "../fault.h"
 #include "../fs.h"
 #include "../util.h"
@@ -137,7 +140,8 @@ int vm_driver_load(struct vm_machine *machine, bool resume, struct vm_err *err)
 	machine->track = vm_driver_wants_tracking(machine, machine->binary->version);
 	rc = begin_call(machine, VM_FAULT_DRIVER_LOAD, err);
 	if (rc == 0)
-		rc = machine->driver->load(machine, resume, err);
+		rc = machine->alias ? vm_alias_load(machine, resume, err)
+		                    : machine->driver->load(machine, resume, err);
 	/* Without a base its next save writes everything, and makes one. */
 	if (rc == 0 && machine->track)
 		vm_fs_link_as(machine->dir_fd, VM_FILE_MEMORY, machine->dir_fd, VM_FILE_BASE,
@@ -226,8 +230,26 @@ int vm_driver_clean(const struct vm_driver *driver, int dir_fd, struct vm_err *e
 			return -1;
 	}
 	for (size_t i = 0; driver->leftovers[i]; i++) {
-		if (vm_fs_unlink(dir_fd, driver->leftovers[i], err) < 0)
+		VM_AUTO_FREE char *target = NULL;
+		int is_link = vm_fs_read_link(dir_fd, driver->leftovers[i], &target, err);
+		/* Only a name beside it: links out of the directory are none of ours. */
+		bool aliased = is_link > 0 && !strchr(target, '/');
+
+		if (is_link < 0 ||
+		    vm_fs_unlink(dir_fd, aliased ? target : driver->leftovers[i], err) < 0)
 			return -1;
 	}
 	return 0;
+}
+
+bool vm_driver_is_clean(const struct vm_driver *driver, int dir_fd)
+{
+	struct stat st;
+
+	for (size_t i = 0; driver->leftovers[i]; i++) {
+		/* Follows a link: one that leads nowhere yet is no leftover. */
+		if (fstatat(dir_fd, driver->leftovers[i], &st, 0) == 0)
+			return false;
+	}
+	return true;
 }

@@ -66,6 +66,8 @@ struct vm_driver_info {
 	char version[24];
 };
 
+struct vm_alias;
+
 struct vm_machine {
 	const struct vm_root *root;
 	const struct vm_driver *driver;
@@ -76,6 +78,9 @@ struct vm_machine {
 	uint64_t guest_cid; /* 0: no vsock */
 	int dir_fd;
 	struct vm_vmm vmm;
+	/* For a load, where the state names another directory (alias.h); else NULL. */
+	const struct vm_alias *alias;
+	const struct vm_view *view; /* to spawn the VMM in; NULL: as everybody */
 	bool track;          /* boot and load: it is to track dirty pages; set by the wrapper */
 	bool saving;         /* it may still be writing its memory, and answer only after that */
 	int64_t deadline_ms; /* of the call in progress; set by the wrapper */
@@ -224,7 +229,12 @@ int vm_driver_ask_shutdown(struct vm_machine *machine, struct vm_err *err);
 int vm_driver_prepare_memory(struct vm_machine *machine, struct vm_err *err);
 /* What any VMM leaves behind, beside its driver's leftovers; NULL-terminated. */
 extern const char *const vm_driver_leftovers[];
-/* Removes what a dead VMM left behind. */
+/*
+ * Removes what a dead VMM left behind. A name that is a link stays, and what it leads to goes: of
+ * an alias the VMM has made it under the recorded name.
+ */
 int vm_driver_clean(const struct vm_driver *driver, int dir_fd, struct vm_err *err);
+/* Whether there is nothing to remove. */
+bool vm_driver_is_clean(const struct vm_driver *driver, int dir_fd);
 
 #endif
