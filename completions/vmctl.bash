@@ -71,12 +71,12 @@ _vmctl_value() {
 	--outcome) _vmctl_reply < <(_vmctl_outcomes) ;;
 	--target-state) _vmctl_reply < <(printf '%s\n' stopped standby running) ;;
 	--parent) _vmctl_reply < <(_vmctl_names '') ;;
-	--kernel | --initrd | --disk | --file) _vmctl_files -f ;;
+	--kernel | --initrd | --disk | --file | --to) _vmctl_files -f ;;
 	-f) [[ $verb == create ]] && _vmctl_files -f ;;
 	--wait) [[ $glued == yes ]] && COMPREPLY=() ;;
 	-n | -t | --count | --tail | --name | --time | --timeout | --escape | --vcpus | \
 		--boot-args | --hypervisor | --since | --until | --comment | --label | --expires | \
-		--keep-last | --keep-within | --max-size | --level) COMPREPLY=() ;;
+		--keep-last | --keep-within | --max-size | --level | --cid | --path | --prefix | --relocate) COMPREPLY=() ;;
 	*) return 1 ;;
 	esac
 }
@@ -126,6 +126,8 @@ _vmctl_group() {
 		return
 	elif [[ $cur == -* ]]; then
 		_vmctl_reply < <(_vmctl_options "$@" "$command")
+	elif [[ $group == state ]]; then
+		_vmctl_files -f
 	else
 		_vmctl_reply < <(_vmctl_snapshot_operands "$command")
 	fi
@@ -134,7 +136,7 @@ _vmctl_group() {
 _vmctl_verb() {
 	local verb=$1
 	shift
-	if [[ $verb == snapshot ]]; then
+	if [[ $verb == snapshot || $verb == state ]]; then
 		_vmctl_group "$verb" "$@"
 		return
 	fi
@@ -198,7 +200,7 @@ _vmctl_verbs() {
 
 complete -F _vmctl vmctl
 for _vmctl_word in create start stop pause resume standby restore fork ls inspect rm wait logs \
-	console events stats doctor snapshot; do
+	console events stats doctor snapshot state; do
 	complete -F _vmctl "vmctl-$_vmctl_word"
 done
 unset _vmctl_word

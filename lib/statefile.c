@@ -181,8 +181,8 @@ static int write_file(const char *path, const void *data, size_t len, bool repla
 int vm_statefile_rewrite(const struct vm_statefile *file, char *const *texts, uint64_t guest_cid,
                          const char *to, struct vm_state_info *ret_info, struct vm_err *err)
 {
-	VM_AUTO(vm_state_info_free) struct vm_state_info info = {0};
 	VM_AUTO_FREE void *copy = NULL;
+	struct vm_state_info info = {0};
 	size_t len = 0;
 
 	if (!file->driver->caps.state_rewrite)
@@ -193,9 +193,10 @@ int vm_statefile_rewrite(const struct vm_statefile *file, char *const *texts, ui
 	                                err) < 0 ||
 	    file->driver->describe_state(copy, len, &info, err) < 0)
 		return vm_err_wrap(err, "%s", file->path);
-	if (write_file(to ? to : file->path, copy, len, !to, err) < 0)
+	if (write_file(to ? to : file->path, copy, len, !to, err) < 0) {
+		vm_state_info_free(&info);
 		return -1;
+	}
 	*ret_info = info;
-	info = (struct vm_state_info){0};
 	return 0;
 }

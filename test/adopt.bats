@@ -89,7 +89,7 @@ adopts_and_runs() {
 	run -2 vmctl snapshot adopt old --state foreign.state --memory foreign.memory \
 		--disk d0=foreign.0 --relocate no
 	# Two directories.
-	vmctl state rewrite foreign.state --path "$PWD/old/v.sock=$PWD/ald/v.sock" -o two.state
+	vmctl state rewrite foreign.state --path "$PWD/old/v.sock=$PWD/ald/v.sock" --to two.state
 	run -8 vmctl snapshot adopt old --state two.state --memory foreign.memory \
 		--disk d0=foreign.0 --relocate alias
 	assert_output --partial 'are in two'

@@ -104,13 +104,15 @@ help_synopsis() {
 }
 
 @test "commands of a group have --help, --version and usage errors like verbs" {
-	for command in $(commands_of snapshot); do
-		[[ $(vmctl snapshot "$command" --help) == "Usage: vmctl-snapshot $command "* ]] || fail "$command"
-		[[ $(vmctl snapshot "$command" --version) == "vmctl-snapshot "[0-9]* ]] || fail "$command"
-		run vmctl snapshot "$command" --no-such-option
-		[ "$status" -eq 2 ] || fail "$command: $status"
-		[[ $output == *"unknown option '--no-such-option'"*"vmctl-snapshot $command --help"* ]] ||
-			fail "$command: $output"
+	for verb in snapshot state; do
+		for command in $(commands_of "$verb"); do
+			[[ $(vmctl "$verb" "$command" --help) == "Usage: vmctl-$verb $command "* ]] || fail "$command"
+			[[ $(vmctl "$verb" "$command" --version) == "vmctl-$verb "[0-9]* ]] || fail "$command"
+			run vmctl "$verb" "$command" --no-such-option
+			[ "$status" -eq 2 ] || fail "$command: $status"
+			[[ $output == *"unknown option '--no-such-option'"*"vmctl-$verb $command --help"* ]] ||
+				fail "$command: $output"
+		done
 	done
 	[ ! -e "$VMCTL_ROOT" ]
 }
@@ -214,7 +216,7 @@ help_synopsis() {
 			printf "%s\n" "${COMPREPLY[@]}"' - "$top/completions/vmctl.bash" "$@"
 	}
 	[ "$(complete_line vmctl fo)" = fork ]
-	[ "$(complete_line vmctl --root /tmp st | xargs)" = "start stop standby stats" ]
+	[ "$(complete_line vmctl --root /tmp st | xargs)" = "start stop standby state stats" ]
 	[ "$(complete_line vmctl fork --at)" = --atomic ]
 	[ "$(complete_line vmctl-fork --from)" = --from-running ]
 	[ "$(complete_line vmctl fork --target-state ru)" = running ]
@@ -225,6 +227,8 @@ help_synopsis() {
 	[ "$(complete_line vmctl events --verb rep)" = repair ]
 	[ "$(complete_line vmctl snapshot cr)" = create ]
 	[ "$(complete_line vmctl-snapshot gc --dry)" = --dry-run ]
+	[ "$(complete_line vmctl state rew)" = rewrite ]
+	[ "$(complete_line vmctl-state rewrite --rel)" = --relative ]
 	[ "$(complete_line vmctl events --outcome bu)" = busy ]
 	for verb in $verbs; do
 		grep -qw "$verb" "$top/completions/vmctl.bash" || fail "$verb"

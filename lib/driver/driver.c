@@ -53,12 +53,9 @@ int vm_driver_find(const char *name, const struct vm_driver **ret, struct vm_err
 const char *vm_state_path_kind_name(enum vm_state_path_kind kind)
 {
 	static const char *const names[] = {
-	        [VM_STATE_KERNEL] = "kernel",
-	        [VM_STATE_INITRD] = "initrd",
-	        [VM_STATE_DISK] = "disk",
-	        [VM_STATE_PMEM] = "pmem",
-	        [VM_STATE_VSOCK] = "vsock",
-	        [VM_STATE_BOOT_ARGS] = "boot_args",
+	        [VM_STATE_KERNEL] = "kernel", [VM_STATE_INITRD] = "initrd",
+	        [VM_STATE_DISK] = "disk",     [VM_STATE_PMEM] = "pmem",
+	        [VM_STATE_VSOCK] = "vsock",   [VM_STATE_BOOT_ARGS] = "boot_args",
 	};
 
 	return names[kind];

@@ -5,7 +5,6 @@
  * structure comes to need them first. So the walk goes through the structure as the reader does,
  * and takes a column from the input at the moment when its first value is asked for.
  */
-#include <assert.h>
 #include <string.h>
 
 #include "firecracker_layout.h"
@@ -25,11 +24,6 @@ struct node {
 
 /* --- packed numbers -----------------------------------------------------------------------------
  */
-
-/* Bytes of small values share a byte: this many values in each, of so many states. */
-static const struct {
-	uint8_t states, per_byte;
-} packings[] = {{0, 1}, {16, 2}, {6, 3}, {4, 4}, {3, 5}, {2, 8}};
 
 /* NULL, and the walk stopped, when there are not so many bytes left. */
 static const uint8_t *take(struct vm_fc_walk *walk, size_t size)
@@ -65,15 +59,15 @@ static int take_bytes(struct vm_fc_walk *walk, size_t count, uint8_t *ret)
 	size_t packing = 0, states, per_byte;
 	bool less = false;
 
-	if (count > 2 && take_packing(walk, VM_ARRAY_LEN(packings), &packing, &less) != 0)
+	if (count > 2 && take_packing(walk, VM_FC_PACKINGS, &packing, &less) != 0)
 		return 1;
 	if (less) {
 		minimum = take(walk, 1);
 		if (!minimum)
 			return 1;
 	}
-	states = packings[packing].states;
-	per_byte = packings[packing].per_byte;
+	states = vm_fc_packings[packing].states;
+	per_byte = vm_fc_packings[packing].per_byte;
 	packed = take(walk, count / per_byte + (count % per_byte != 0));
 	if (!packed)
 		return 1;
@@ -415,112 +409,4 @@ int vm_fc_walk_bitcode(struct vm_fc_walk *walk, struct vm_err *err)
 	if (rc == 0 && walk->at != walk->end)
 		return vm_fc_walk_stop(walk, "it goes on behind its last field");
 	return rc;
-}
-
-/* --- lengths, written ---------------------------------------------------------------------------
- */
-
-static size_t packing_for(unsigned max)
-{
-	size_t packing = VM_ARRAY_LEN(packings) - 1;
-
-	while (packing > 0 && max >= packings[packing].states)
-		packing--;
-	return packing;
-}
-
-static size_t pack_bytes(const uint8_t *values, size_t count, uint8_t *ret)
-{
-	unsigned min = UINT8_MAX, max = 0;
-	size_t plain, less, states, per_byte, at = 0;
-
-	if (count <= 2) {
-		memcpy(ret, values, count);
-		return count;
-	}
-	for (size_t i = 0; i < count; i++) {
-		min = values[i] < min ? values[i] : min;
-		max = values[i] > max ? values[i] : max;
-	}
-	plain = packing_for(max);
-	less = packing_for(max - min);
-	if (less > plain && count > 5) {
-		ret[at++] = (uint8_t)(2 * less - 1);
-		ret[at++] = (uint8_t)min;
-		plain = less;
-	} else {
-		ret[at++] = (uint8_t)(2 * plain);
-		min = 0;
-	}
-	states = packings[plain].states;
-	per_byte = packings[plain].per_byte;
-	for (size_t i = 0; i < count; i += per_byte) {
-		size_t k = i + per_byte < count ? i + per_byte : count;
-		unsigned packed = 0;
-
-		while (k-- > i)
-			packed = packed * (unsigned)states + values[k] - min;
-		ret[at++] = (uint8_t)packed;
-	}
-	return at;
-}
-
-/* The narrowest of 8, 4, 2 and 1 byte, as its number. */
-static size_t width_for(uint64_t max)
-{
-	size_t packing = 3;
-
-	while (packing > 0 && max >> (64 >> packing) != 0)
-		packing--;
-	return packing;
-}
-
-static size_t put_little_endian(uint64_t value, size_t width, uint8_t *ret)
-{
-	for (size_t k = 0; k < width; k++)
-		ret[k] = (uint8_t)(value >> (8 * k));
-	return width;
-}
-
-static size_t pack_wide(const uint64_t *values, size_t count, uint8_t *ret)
-{
-	uint64_t min = UINT64_MAX, max = 0;
-	uint8_t narrow[VM_FC_TEXTS_MAX];
-	size_t plain, less, at = 0;
-
-	for (size_t i = 0; i < count; i++) {
-		min = values[i] < min ? values[i] : min;
-		max = values[i] > max ? values[i] : max;
-	}
-	plain = width_for(max);
-	less = width_for(max - min);
-	if (less > plain && count > 5) {
-		ret[at++] = (uint8_t)(2 * less - 1);
-		at += put_little_endian(min, sizeof(min), ret + at);
-		plain = less;
-	} else {
-		ret[at++] = (uint8_t)(2 * plain);
-		min = 0;
-	}
-	for (size_t i = 0; i < count && plain < 3; i++)
-		at += put_little_endian(values[i] - min, sizeof(min) >> plain, ret + at);
-	for (size_t i = 0; i < count; i++)
-		narrow[i] = (uint8_t)(values[i] - min);
-	return plain < 3 ? at : at + pack_bytes(narrow, count, ret + at);
-}
-
-size_t vm_fc_pack_lengths(const uint64_t *lengths, size_t count, uint8_t *ret)
-{
-	uint64_t wide[VM_FC_TEXTS_MAX];
-	uint8_t small[VM_FC_TEXTS_MAX];
-	size_t large = 0, size;
-
-	assert(count <= VM_FC_TEXTS_MAX);
-	for (size_t i = 0; i < count; i++) {
-		small[i] = lengths[i] < UINT8_MAX ? (uint8_t)lengths[i] : UINT8_MAX;
-		if (small[i] == UINT8_MAX)
-			wide[large++] = lengths[i];
-	}
-	size = pack_bytes(small, count, ret);
-	return large ? size + pack_wide(wide, large, ret + size) : size;
 }

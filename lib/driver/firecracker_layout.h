@@ -133,6 +133,16 @@ void *vm_fc_walk_alloc(struct vm_fc_walk *walk, size_t count, size_t size, struc
 bool vm_fc_walk_has(const struct vm_fc_walk *walk, const struct vm_fc_type *field);
 
 /*
+ * How bitcode packs bytes: where they have few states, a byte takes several of them. The first is
+ * no packing.
+ */
+enum { VM_FC_PACKINGS = 6 };
+struct vm_fc_packing {
+	uint8_t states, per_byte;
+};
+extern const struct vm_fc_packing vm_fc_packings[VM_FC_PACKINGS];
+
+/*
  * bitcode's lengths of up to VM_FC_TEXTS_MAX texts, as its encoder writes them. `ret` has room for
  * VM_FC_LENGTHS_MAX bytes; returns how many were written.
  */
