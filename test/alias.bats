@@ -24,12 +24,13 @@ teardown() {
 # Reads what there is to read, over and over; says so if something is not there.
 read_on() {
 	while :; do
-		vmctl logs "$1" >/dev/null 2>>reader.errors
-		vmctl inspect "$1" >/dev/null 2>>reader.errors
-		vmctl snapshot ls >/dev/null 2>>reader.errors
-		vmctl fork "$1" "r$BASHPID" --target-state stopped >/dev/null 2>>reader.errors &&
-			vmctl rm "r$BASHPID" >/dev/null 2>>reader.errors
-		: >read
+		{
+			vmctl logs "$1"
+			vmctl inspect "$1"
+			vmctl snapshot ls
+			vmctl fork "$1" "r$BASHPID" --target-state stopped && vmctl rm "r$BASHPID"
+		} >/dev/null 2>>reader.errors
+		: >have-read
 	done
 }
 
@@ -41,7 +42,7 @@ start_readers() {
 		read_on "$1" 3>&- &
 		readers+=("$!")
 	done
-	wait_for test -e read
+	wait_for test -e have-read
 }
 
 stop_readers() {
@@ -135,6 +136,7 @@ many_at_once() {
 	assert [ ! -e /vmctl-no-such-directory ]
 	mkdir there
 	export -f record_state wait_for request_at api_at
+	# shellcheck disable=SC2016 # for the other shell
 	unshare -m --propagation private bash -c 'set -e
 		mount -t tmpfs none /mnt
 		mkdir /mnt/root /mnt/root/vmctl-no-such-directory

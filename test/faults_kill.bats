@@ -9,6 +9,7 @@ load helpers
 load sound
 load faults
 load alias
+load faults_alias
 load foreign
 
 setup() {
