@@ -63,3 +63,24 @@ scenario_alias() {
 	assert_own_files last
 	wait_for has_ticked last
 }
+
+# The directory is the one of an instance: that one is whole again and can be started, by its own next
+# verb or after doctor has been there.
+scenario_alias_of_instance() {
+	prepare_src_at_rest() {
+		vmctl rm --force web >/dev/null 2>&1 || true
+		vmctl stop --force src >/dev/null
+	}
+	start_src() {
+		[ $((points % 2)) = 0 ] || vmctl doctor --repair >/dev/null || [ $? = 13 ]
+		vmctl start src >/dev/null
+		assert_equal "$(guest_state src)" Running
+		vmctl stop --force src >/dev/null
+		assert_equal "$(sha256sum <"$(dir_of src)/kernel")" "$(sha256sum <"$guest")"
+		vmctl standby rest >/dev/null
+		assert_equal "$(find "$VMCTL_ROOT/guests" -maxdepth 1 -name '.*')" ''
+	}
+	make_alias_of_instance
+	vmctl_yaml 'alias: symlink'
+	prepare=prepare_src_at_rest next=start_src walk snapshot fork src/base web
+}

@@ -116,6 +116,10 @@ strike() {
 	scenario_alias symlink gone
 }
 
+@test "fork by a symbolic link in the place of an instance's directory" {
+	scenario_alias_of_instance
+}
+
 @test "restore and fork by a namespace" {
 	scenario_alias namespace
 }
