@@ -132,10 +132,11 @@ static void find_owner(const struct vm_root *root, const char *path, char ret_id
 {
 	const int dirs[] = {root->guests_fd, root->images_fd};
 	const char *base = strrchr(path, '/') + 1;
-	VM_AUTO_FREE char *parent = strndup(path, (size_t)(base - path));
+	char parent[PATH_MAX];
 
 	ret_id[0] = '\0';
-	for (size_t i = 0; parent && i < VM_ARRAY_LEN(dirs); i++) {
+	snprintf(parent, sizeof(parent), "%.*s", (int)(base - path), path);
+	for (size_t i = 0; i < VM_ARRAY_LEN(dirs); i++) {
 		if (vm_id_valid(base) && dirs[i] >= 0 && is_same(parent, dirs[i]))
 			memcpy(ret_id, base, VM_ID_LEN + 1);
 	}

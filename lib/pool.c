@@ -12,7 +12,6 @@
 #include "fs.h"
 #include "util.h"
 
-
 enum { BLOCK_BYTES = 512 };
 
 static int open_pool(const struct vm_root *root, bool create)

@@ -160,22 +160,27 @@ static int check_path(const char *path, struct vm_err *err)
 	return 0;
 }
 
+static int plan(struct vm_view *view, const char *path, const char *directory, const char *binary,
+                struct vm_err *err)
+{
+	struct stat st;
+
+	view->path = vm_strdup(path, err);
+	if (!view->path)
+		return -1;
+	if (stat(path, &st) < 0)
+		return plan_missing(view, directory, binary, err);
+	return S_ISDIR(st.st_mode)
+	               ? 0
+	               : vm_err_set(err, VM_ERR_UNSUPPORTED, "%s is not a directory", path);
+}
+
 int vm_view_plan(const char *path, const char *directory, const char *binary,
                  struct vm_view *ret_view, struct vm_err *err)
 {
-	VM_AUTO(vm_view_free) struct vm_view view = {0};
-	struct stat st;
-
-	if (check_path(path, err) < 0)
-		return -1;
-	view.path = vm_strdup(path, err);
-	if (!view.path)
-		return -1;
-	if (stat(path, &st) == 0 && !S_ISDIR(st.st_mode))
-		return vm_err_set(err, VM_ERR_UNSUPPORTED, "%s is not a directory", path);
-	if (stat(path, &st) < 0 && plan_missing(&view, directory, binary, err) < 0)
-		return -1;
-	*ret_view = view;
-	memset(&view, 0, sizeof(view));
-	return 0;
+	*ret_view = (struct vm_view){0};
+	if (check_path(path, err) == 0 && plan(ret_view, path, directory, binary, err) == 0)
+		return 0;
+	vm_view_free(ret_view);
+	return -1;
 }

@@ -77,3 +77,15 @@ assert_own_files() {
 alias_count() {
 	vmctl stats -o json | jq '.counters.alias_fallbacks'
 }
+
+# The recorded directory is the one of the instance src, which is stopped.
+make_alias_of_instance() {
+	vmctl create src --kernel "$guest" --memory 16M --disk size=1M --start
+	vmctl snapshot create src base
+	vmctl stop --force src
+	recorded=$(dir_of src)
+	record_state "$recorded" >/dev/null
+	mkdir copied
+	mv "$recorded"/{rootfs.img,saved.*,console} copied/
+	alias_row "$(vmctl snapshot inspect src/base | jq -r .id)" "$recorded" copied
+}

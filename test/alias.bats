@@ -24,12 +24,13 @@ teardown() {
 # Reads what there is to read, over and over; says so if something is not there.
 read_on() {
 	while :; do
-		vmctl logs "$1" >/dev/null 2>>reader.errors
-		vmctl inspect "$1" >/dev/null 2>>reader.errors
-		vmctl snapshot ls >/dev/null 2>>reader.errors
-		vmctl fork "$1" "r$BASHPID" --target-state stopped >/dev/null 2>>reader.errors &&
-			vmctl rm "r$BASHPID" >/dev/null 2>>reader.errors
-		: >read
+		{
+			vmctl logs "$1"
+			vmctl inspect "$1"
+			vmctl snapshot ls
+			vmctl fork "$1" "r$BASHPID" --target-state stopped && vmctl rm "r$BASHPID"
+		} >/dev/null 2>>reader.errors
+		: >have-read
 	done
 }
 
@@ -41,7 +42,7 @@ start_readers() {
 		read_on "$1" 3>&- &
 		readers+=("$!")
 	done
-	wait_for test -e read
+	wait_for test -e have-read
 }
 
 stop_readers() {
@@ -135,6 +136,7 @@ many_at_once() {
 	assert [ ! -e /vmctl-no-such-directory ]
 	mkdir there
 	export -f record_state wait_for request_at api_at
+	# shellcheck disable=SC2016 # for the other shell
 	unshare -m --propagation private bash -c 'set -e
 		mount -t tmpfs none /mnt
 		mkdir /mnt/root /mnt/root/vmctl-no-such-directory
@@ -221,18 +223,6 @@ many_at_once() {
 	assert_clean
 }
 
-# The recorded directory is the one of the instance src, which is stopped.
-make_alias_of_instance() {
-	vmctl create src --kernel "$guest" --memory 16M --disk size=1M --start
-	vmctl snapshot create src base
-	vmctl stop --force src
-	recorded=$(dir_of src)
-	record_state "$recorded" >/dev/null
-	mkdir copied
-	mv "$recorded"/{rootfs.img,saved.*,console} copied/
-	alias_row "$(vmctl snapshot inspect src/base | jq -r .id)" "$recorded" copied
-}
-
 @test "where the directory is another instance's, that one must be at rest, and its readers wait" {
 	local i pids=() before
 	make_alias_of_instance
@@ -289,6 +279,19 @@ make_alias_of_instance() {
 	done
 }
 
+@test "two data roots that want one directory do so one after the other" {
+	vmctl_yaml 'alias: symlink'
+	make_alias_image src base "$recorded"
+	exec 8<.
+	flock 8
+	run -5 vmctl snapshot fork --no-wait src/base web
+	assert_output --partial "$PWD is locked by another process"
+	vmctl snapshot fork --wait=forever src/base web >/dev/null 3>&- 8<&- &
+	flock -u 8
+	wait $!
+	assert_own_files web
+}
+
 @test "where namespaces are not permitted it is done by a link, and doctor says so" {
 	[ "$(id -u)" = 0 ] || skip 'needs root'
 	make_alias_image src base "$recorded"
@@ -323,6 +326,35 @@ make_alias_of_instance() {
 	vmctl standby web
 	vmctl restore web
 	assert_own_files web
+}
+
+# For one who may not open /dev/kvm on this machine there is another one of it, for him alone.
+as_user() {
+	# shellcheck disable=SC2016 # for the other shell
+	unshare -m --propagation private bash -c 'mount -t tmpfs none /mnt
+		mknod -m 0666 /mnt/kvm c 10 232 && mount --bind /mnt/kvm /dev/kvm || exit
+		exec setpriv --reuid 65534 --regid 65534 --clear-groups "$@"' bash "$@"
+}
+
+@test "an ordinary user can do it, too" {
+	[ "$(id -u)" = 0 ] || skip 'needs root'
+	[ "$(cat /proc/sys/user/max_user_namespaces)" != 0 ] || skip 'needs user namespaces'
+	vmctl_yaml 'alias: namespace'
+	make_alias_image src base "$recorded"
+	chmod a+rx "$BATS_RUN_TMPDIR" "$(dirname "$BATS_TEST_TMPDIR")" "$BATS_TEST_TMPDIR"
+	chown -R 65534:65534 "$BATS_TEST_TMPDIR"
+	rm -f "/dev/shm/sem.vmctl-$(root_id)"-* "/dev/shm/vmctl-$(root_id).root"
+	as_user test -x "$VMCTL_FIRECRACKER" || skip 'nobody else can execute this Firecracker'
+	as_user vmctl snapshot fork src/base web
+	assert_own_files web
+	rm -r recorded
+	as_user vmctl fork web other --from-running
+	assert_own_files other
+	as_user vmctl standby web
+	as_user vmctl restore web
+	assert_own_files web
+	assert_equal "$(stat -c %u "/proc/$(field web .pid)")" 65534
+	as_user vmctl rm --force web other src
 }
 
 @test "paths that cannot be another directory are refused" {

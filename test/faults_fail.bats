@@ -9,7 +9,9 @@ load helpers
 load sound
 load faults
 load alias
+load faults_alias
 load foreign
+load faults_snapshot
 
 setup() {
 	sound_setup
@@ -71,7 +73,7 @@ is_tolerated() {
 strike() {
 	local point=$1 error before verb=$2
 	shift
-	[ "$1 $2" != 'snapshot rm' ] || verb=rm
+	[ "$1 $2" != 'snapshot rm' ] || verb='rm'
 	local errors=('ENOSPC 7 No space left on device' 'EIO 1 Input/output error'
 		'EMFILE 7 Too many open files' 'EDQUOT 7 Disk quota exceeded')
 	# A long walk, and a sanitized one, tries one of them at each point.
@@ -87,11 +89,11 @@ strike() {
 				fail "$point failed, and the verb did not notice"
 		fi
 		# What no row tells may have changed as well: then `anew` is set.
-		[ -z "${anew:-}" ] && [ "$(rows_and_vmms)" = "$before" ] || {
+		if [ -n "${anew:-}" ] || [ "$(rows_and_vmms)" != "$before" ]; then
 			$next
 			assert_sound
 			$prepare
-		}
+		fi
 	done
 }
 

@@ -9,7 +9,9 @@ load helpers
 load sound
 load faults
 load alias
+load faults_alias
 load foreign
+load faults_snapshot
 
 setup() {
 	sound_setup
@@ -113,6 +115,10 @@ strike() {
 
 @test "restore and fork by a symbolic link where no directory was" {
 	scenario_alias symlink gone
+}
+
+@test "fork by a symbolic link in the place of an instance's directory" {
+	scenario_alias_of_instance
 }
 
 @test "restore and fork by a namespace" {

@@ -116,7 +116,7 @@ static int no_command(const struct cli *cli, const char *name, struct vm_err *er
 		return cli_usage(cli, err, "missing argument: expected COMMAND");
 	if (name[0] == '-')
 		return cli_usage(cli, err, "unknown option '%s'", name);
-	while (cli->group->commands[count] != NULL && count < CLI_COMMANDS_MAX) {
+	while (count < CLI_COMMANDS_MAX && cli->group->commands[count] != NULL) {
 		words[count] = cli->group->commands[count]->name;
 		count++;
 	}
