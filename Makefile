@@ -12,7 +12,7 @@ CC ?= gcc
 ifeq ($(origin CC),default)
 CC := gcc
 endif
-PKGS := yaml-0.1 jansson sqlite3 libisal libzstd
+PKGS := yaml-0.1 jansson sqlite3 libisal libarchive libzstd libxxhash
 PREFIX ?= /usr/local
 comma := ,
 BUILD := build$(if $(SAN),/san)$(if $(FAULTS),/faults)
@@ -79,6 +79,7 @@ $(BUILD)/bin/vmctl-%: $(BUILD)/obj/cmd/%.o $(CLI) $(LIB)
 
 # A group of commands: one program, a file for each command.
 $(BUILD)/bin/vmctl-snapshot: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard cmd/snapshot/*.c))
+$(BUILD)/bin/vmctl-snapshot-transfer: $(BUILD)/obj/cmd/snapshot/info.o
 
 # --- the guest of the tests: freestanding, no libc, never sanitized -------------------------------
 GUEST := build/guest/guest.elf
@@ -91,7 +92,7 @@ UNIT_OBJ := $(patsubst %.c,$(BUILD)/obj/%.o,\
 	$(filter-out test/unit/test_%.c,$(wildcard test/unit/*.c)))
 
 unit: $(UNIT_BINS)
-$(BUILD)/test/test_%: $(BUILD)/obj/test/unit/test_%.o $(UNIT_OBJ) $(LIB)
+$(BUILD)/test/test_%: $(BUILD)/obj/test/unit/test_%.o $(UNIT_OBJ) $(CLI) $(LIB)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS) -lcmocka
 
@@ -135,6 +136,7 @@ $(BUILD)/bench/%: $(BUILD)/obj/test/bench/%.o $(LIB)
 
 bench: all guest bench-bins
 	test/bench/run
+	test/bench/pause
 
 # --- lint -----------------------------------------------------------------------------------------
 # test/lint runs every checker; the slow one, clang-tidy, once per changed file, by these stamps.

@@ -93,7 +93,7 @@ static int print_points(struct cli *cli, struct vm_err *err)
 	json_t *list = json_array();
 
 	for (int i = 0; i < VM_FAULT_COUNT; i++) {
-		struct vm_fault_info info;
+		struct vm_fault_info info = {0};
 
 		vm_fault_info((enum vm_fault_point)i, &info);
 		if (cli->output == CLI_JSON)

@@ -3,12 +3,20 @@
 
 #include "snapshot/snapshot.h"
 
+/* They take libraries that the others would have to load as well: snapshot-transfer.c. */
+static const struct cli_verb snapshot_export = {
+        .name = "export", .summary = "Write a snapshot as one file, or to a pipe"};
+static const struct cli_verb snapshot_import = {
+        .name = "import", .summary = "Make a snapshot of what export has written"};
+
 static const struct cli_verb *const commands[] = {
-        &snapshot_create,   &snapshot_ls,    &snapshot_inspect, &snapshot_fork, &snapshot_restore,
-        &snapshot_compress, &snapshot_adopt, &snapshot_rm,      &snapshot_gc,   NULL,
+        &snapshot_create,  &snapshot_ls,       &snapshot_inspect, &snapshot_fork,
+        &snapshot_restore, &snapshot_compress, &snapshot_adopt,   &snapshot_rm,
+        &snapshot_export,  &snapshot_import,   &snapshot_gc,      NULL,
 };
 
-static const struct cli_group group = {.name = "snapshot", .commands = commands};
+static const struct cli_group group = {
+        .name = "snapshot", .commands = commands, .other = "vmctl-snapshot-transfer"};
 
 int main(int argc, char **argv)
 {

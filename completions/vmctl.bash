@@ -55,6 +55,13 @@ _vmctl_value() {
 	local verb=$1
 	case $prev in
 	--root) _vmctl_files -d ;;
+	--state | --memory)
+		case $verb$prev in
+		snapshot*) _vmctl_files -f ;;
+		*--state) _vmctl_reply < <(printf '%s\n' stopped standby running paused failed) ;;
+		*) COMPREPLY=() ;;
+		esac
+		;;
 	-o | --output)
 		local formats=(table json)
 		[[ $verb != stats ]] || formats+=(prometheus)
@@ -62,15 +69,14 @@ _vmctl_value() {
 		;;
 	--verb) _vmctl_reply < <(_vmctl_verbs | sed 's/^help$/repair/') ;;
 	--outcome) _vmctl_reply < <(_vmctl_outcomes) ;;
-	--state) _vmctl_reply < <(printf '%s\n' stopped standby running paused failed) ;;
 	--target-state) _vmctl_reply < <(printf '%s\n' stopped standby running) ;;
 	--parent) _vmctl_reply < <(_vmctl_names '') ;;
 	--kernel | --initrd | --disk | --file | --to) _vmctl_files -f ;;
 	-f) [[ $verb == create ]] && _vmctl_files -f ;;
 	--wait) [[ $glued == yes ]] && COMPREPLY=() ;;
-	-n | -t | --count | --tail | --name | --time | --timeout | --escape | --vcpus | --memory | \
+	-n | -t | --count | --tail | --name | --time | --timeout | --escape | --vcpus | \
 		--boot-args | --hypervisor | --since | --until | --comment | --label | --expires | \
-		--keep-last | --keep-within | --max-size | --cid | --path | --prefix) COMPREPLY=() ;;
+		--keep-last | --keep-within | --max-size | --level | --cid | --path | --prefix | --relocate) COMPREPLY=() ;;
 	*) return 1 ;;
 	esac
 }
@@ -97,6 +103,7 @@ _vmctl_snapshot_operands() {
 	root=$(_vmctl_root)
 	case $1 in
 	create | ls | gc) _vmctl_names '' ;;
+	import) _vmctl_files -f ;;
 	inspect | fork | rm | restore | export)
 		[[ $1 != restore ]] || _vmctl_names ''
 		vmctl snapshot ls -o json ${root:+"$root"} 2>/dev/null | sed -n 's/^    "name": "\(.*\/.*\)",$/\1/p'

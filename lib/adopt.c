@@ -7,7 +7,7 @@
  * other, and forks of it need no relocation. A kill leaves a `creating` row and its directory,
  * which the next comer removes, as of a create.
  */
-#include "adopt.h"
+#include "adopt_impl.h"
 
 #include <fcntl.h>
 #include <jansson.h>
@@ -28,6 +28,7 @@ struct adoption {
 	const struct vm_driver *driver;
 	char *state;
 	size_t state_len;
+	char alias[VM_ALIAS_PATH_MAX + 1]; /* the directory that the state names, if it keeps it */
 	struct vm_state_info info;
 	struct vm_spec spec;
 	struct vm_sources sources;
@@ -184,27 +185,6 @@ static int make_spec(struct adoption *adoption, struct vm_err *err)
 	return take_disks(adoption, err);
 }
 
-/* Nothing has been changed yet, and nothing below fails for want of something said here. */
-static int check(struct adoption *adoption, struct vm_err *err)
-{
-	struct vm_driver_info binary;
-
-	if (read_state(adoption, err) < 0 || open_memory(adoption, err) < 0 ||
-	    make_spec(adoption, err) < 0 ||
-	    vm_sources_open(&adoption->spec, &adoption->sources, err) < 0 ||
-	    adoption->driver->probe(adoption->op->root, &binary, err) < 0)
-		return -1;
-	if (adoption->driver->check_version(adoption->info.version, binary.version, err) < 0) {
-		vm_op_warn(adoption->op, "%s: it can be forked once that is there", err->message);
-		vm_err_clear(err);
-	}
-	return vm_op_check_disk(adoption->op, adoption->sources.bytes + adoption->memory_blocks,
-	                        err);
-}
-
-/* --- files --------------------------------------------------------------------------------------
- */
-
 /* The name that vmctl gives to the file of each recorded path; buffers are the caller's. */
 static const char *own_name(const struct adoption *adoption, const struct vm_state_path *path,
                             size_t disk, char *buf)
@@ -223,12 +203,12 @@ static const char *own_name(const struct adoption *adoption, const struct vm_sta
 	}
 }
 
-static int publish_state(const struct adoption *adoption, int dir_fd, struct vm_err *err)
+static int make_rewritten(const struct adoption *adoption, void **ret, size_t *ret_len,
+                          struct vm_err *err)
 {
-	size_t count = adoption->info.count, disk = 0, len = 0;
+	size_t count = adoption->info.count, disk = 0;
 	VM_AUTO_FREE const char **texts = vm_calloc(count + 1, sizeof(*texts), err);
 	VM_AUTO_FREE char *names = vm_calloc(count + 1, VM_DISK_FILE_SIZE, err);
-	VM_AUTO_FREE void *rewritten = NULL;
 
 	if (!texts || !names)
 		return -1;
@@ -239,9 +219,82 @@ static int publish_state(const struct adoption *adoption, int dir_fd, struct vm_
 		disk += path->kind == VM_STATE_DISK;
 	}
 	if (adoption->driver->rewrite_state(adoption->state, adoption->state_len, &adoption->info,
-	                                    texts, 0, &rewritten, &len, err) < 0)
+	                                    texts, 0, ret, ret_len, err) < 0)
 		return vm_err_wrap(err, "%s", adoption->request->state);
-	return vm_fs_publish(dir_fd, VM_FILE_STATE, rewritten, len, true, err);
+	return 0;
+}
+
+/* Whether the driver can give the recorded paths other names; tried, for the sizes matter, too. */
+static int try_rewrite(const struct adoption *adoption, struct vm_err *err)
+{
+	VM_AUTO_FREE void *rewritten = NULL;
+	size_t len = 0;
+
+	if (!adoption->driver->caps.state_rewrite)
+		return vm_err_set(err, VM_ERR_UNSUPPORTED, "%s cannot rewrite a saved state",
+		                  adoption->driver->name);
+	return make_rewritten(adoption, &rewritten, &len, err);
+}
+
+static int choose_relocation(struct adoption *adoption, struct vm_err *err)
+{
+	enum vm_relocate wanted = adoption->request->relocate;
+
+	if (wanted != VM_RELOCATE_ALIAS) {
+		if (try_rewrite(adoption, err) == 0)
+			return 0;
+		if (wanted == VM_RELOCATE_REWRITE || err->code != VM_ERR_UNSUPPORTED)
+			return -1;
+		vm_op_warn(adoption->op, "%s: its files will be shown where the state names them",
+		           err->message);
+		vm_err_clear(err);
+	}
+	return vm_adopt_recorded_directory(&adoption->info, adoption->alias, err);
+}
+
+/* Nothing has been changed yet, and nothing below fails for want of something said here. */
+static int check(struct adoption *adoption, struct vm_err *err)
+{
+	struct vm_driver_info binary;
+
+	if (read_state(adoption, err) < 0 || open_memory(adoption, err) < 0 ||
+	    make_spec(adoption, err) < 0 || choose_relocation(adoption, err) < 0 ||
+	    vm_sources_open(&adoption->spec, &adoption->sources, err) < 0 ||
+	    adoption->driver->probe(adoption->op->root, &binary, err) < 0)
+		return -1;
+	if (adoption->driver->check_version(adoption->info.version, binary.version, err) < 0) {
+		vm_op_warn(adoption->op, "%s: it can be forked once that is there", err->message);
+		vm_err_clear(err);
+	}
+	return vm_op_check_disk(adoption->op, adoption->sources.bytes + adoption->memory_blocks,
+	                        err);
+}
+
+/* --- files --------------------------------------------------------------------------------------
+ */
+
+/*
+ * As it is recorded, or with names of ours. What `auto` finds out by trying changes nothing: a
+ * state that cannot be rewritten leaves no file.
+ */
+static int publish_state(struct adoption *adoption, struct vm_child *child,
+                         const char **ret_relocation, struct vm_err *err)
+{
+	VM_AUTO_FREE void *rewritten = NULL;
+	size_t len = 0;
+
+	if (adoption->alias[0] != '\0') {
+		if (vm_adopt_link_recorded(&adoption->info, &adoption->spec, child->dir_fd, err) <
+		    0)
+			return -1;
+		*ret_relocation = "alias";
+		return vm_fs_publish(child->dir_fd, VM_FILE_STATE, adoption->state,
+		                     adoption->state_len, true, err);
+	}
+	*ret_relocation = "rewrite";
+	if (make_rewritten(adoption, &rewritten, &len, err) < 0)
+		return -1;
+	return vm_fs_publish(child->dir_fd, VM_FILE_STATE, rewritten, len, true, err);
 }
 
 static int copy_memory(struct vm_child *child, int from_fd, struct vm_err *err)
@@ -282,6 +335,7 @@ static int fill_row(const struct adoption *adoption, struct vm_instance *row, st
 	snprintf(row->hypervisor, sizeof(row->hypervisor), "%s", adoption->driver->name);
 	snprintf(row->hypervisor_version, sizeof(row->hypervisor_version), "%s",
 	         adoption->info.version);
+	memcpy(row->alias_path, adoption->alias, sizeof(row->alias_path));
 	row->guest_cid = adoption->info.guest_cid;
 	row->vcpus = adoption->spec.vcpus;
 	row->memory_bytes = adoption->spec.memory_bytes;
@@ -291,6 +345,7 @@ static int fill_row(const struct adoption *adoption, struct vm_instance *row, st
 static int make(struct adoption *adoption, struct vm_child *child, struct vm_err *err)
 {
 	struct vm_op *op = adoption->op;
+	const char *relocation = NULL;
 
 	vm_sweep_makers(op);
 	if (fill_row(adoption, &child->row, err) < 0 ||
@@ -299,12 +354,12 @@ static int make(struct adoption *adoption, struct vm_child *child, struct vm_err
 	    vm_child_make_dir(op, child, err) < 0 ||
 	    vm_sources_copy(child, &adoption->spec, &adoption->sources, err) < 0 ||
 	    copy_memory(child, adoption->memory_fd, err) < 0 ||
-	    publish_state(adoption, child->dir_fd, err) < 0 ||
+	    publish_state(adoption, child, &relocation, err) < 0 ||
 	    vm_manifest_write(child->dir_fd, &child->row, &adoption->spec, adoption->info.version,
 	                      true, err) < 0 ||
 	    vm_fs_sync(op->root->images_fd, NULL, err) < 0)
 		return -1;
-	return vm_child_publish(op, child, 1, VM_STATE_STANDBY, NULL, "rewrite", err);
+	return vm_child_publish(op, child, 1, VM_STATE_STANDBY, NULL, relocation, err);
 }
 
 int vm_adopt(struct vm_op *op, const struct vm_adopt_request *request, struct vm_instance *ret,

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "alias.h"
 #include "fs.h"
 #include "interrupt.h"
 #include "remove.h"
@@ -125,6 +126,8 @@ static struct vm_event event_of(const struct vm_op *op, const struct vm_child *c
 	struct vm_event event = vm_op_event(op, &child->row, code);
 
 	event.slot_waited_us = child->slot_waited_us;
+	event.lock_waited_us += child->lock_waited_us;
+	event.message = child->message;
 	event.disks = child->disks;
 	return event;
 }
@@ -180,7 +183,8 @@ void vm_child_drop(struct vm_op *op, struct vm_child *child, const struct vm_err
 	}
 	event.message = why->message;
 	vm_interrupt_suspend();
-	if (vm_remove(op, child->row.id, &child->lock, &event, &err) < 0) {
+	if (vm_alias_settle(op->root, child->row.alias_path, &err) < 0 ||
+	    vm_remove(op, child->row.id, &child->lock, &event, &err) < 0) {
 		vm_op_warn(op, "undoing %s: %s (the next verb that wants its name finishes this)",
 		           child->row.name, err.message);
 		vm_store_record(op->root->store, &event, &ignored);

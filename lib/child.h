@@ -17,6 +17,8 @@ struct vm_child {
 	int dir_fd;
 	struct vm_machine machine;
 	int64_t slot_waited_us; /* by this one alone */
+	int64_t lock_waited_us; /* for the alias of this one alone */
+	const char *message;    /* for its event, or NULL */
 	const char *disks;      /* how they came to be, for its event: "reflink", "copy", or NULL */
 	bool reserved;          /* the row exists */
 	struct vm_err err;      /* why this one failed */

@@ -177,10 +177,10 @@ int vm_compress_file(int dir_fd, const char *from, const char *to, struct vm_err
 		rc = vm_fs_fail(dir_fd, to, "writing", err);
 	if (rc == 0 && compress_all(context, &stream, err) < 0)
 		rc = vm_fs_wrap(dir_fd, to, err);
-	if (rc == 0)
+	if (rc == 0) {
 		vm_fault(VM_FAULT_FS_WRITE_DONE);
-	if (rc == 0)
 		rc = publish(&stream, dir_fd, to, err);
+	}
 	ZSTD_freeCCtx(context);
 	stream_close(&stream);
 	return rc;
@@ -237,10 +237,10 @@ int vm_decompress_file(int dir_fd, const char *from, const char *to, uint64_t si
 		rc = vm_fs_fail(dir_fd, to, "writing", err);
 	if (rc == 0 && decompress_all(context, &stream, size_bytes, err) < 0)
 		rc = vm_fs_wrap(dir_fd, from, err);
-	if (rc == 0)
+	if (rc == 0) {
 		vm_fault(VM_FAULT_FS_WRITE_DONE);
-	if (rc == 0)
 		rc = publish(&stream, dir_fd, to, err);
+	}
 	ZSTD_freeDCtx(context);
 	stream_close(&stream);
 	return rc;

@@ -25,10 +25,13 @@ static const double max_overcommit = 1000;
 static const int64_t max_duration_ms = INT64_C(366) * 24 * 3600 * 1000;
 
 /* Beside these, each driver's name is a key. */
-static const char *const config_keys[] = {"limits", "wait", "api_timeout", "events_kept"};
+static const char *const config_keys[] = {"limits",      "wait",  "api_timeout",
+                                          "events_kept", "alias", "memory"};
 static const char *const limit_keys[] = {
         "max_running", "memory_overcommit", "min_free_disk", "max_concurrent_restores", NULL,
 };
+
+static const char *const memory_keys[] = {"diff", "pool_max", NULL};
 
 void vm_config_init(struct vm_config *config)
 {
@@ -37,6 +40,8 @@ void vm_config_init(struct vm_config *config)
 	        .lock_wait_ms = 30000,
 	        .api_timeout_ms = 30000,
 	        .events_kept = VM_EVENTS_KEPT,
+	        .memory_diff = true,
+	        .memory_pool_max_bytes = UINT64_C(1) << 30,
 	};
 	for (size_t i = 0; vm_drivers[i]; i++) {
 		assert(i < VM_CONFIG_BINARIES_MAX);
@@ -166,6 +171,35 @@ static int take_api_timeout(const struct vm_yaml *doc, const struct vm_yaml_node
 	return 0;
 }
 
+const char *vm_alias_method_name(enum vm_alias_method method)
+{
+	static const char *const names[] = {
+	        [VM_ALIAS_AUTO] = "auto",
+	        [VM_ALIAS_NAMESPACE] = "namespace",
+	        [VM_ALIAS_SYMLINK] = "symlink",
+	};
+
+	return names[method];
+}
+
+static int take_alias(const struct vm_yaml *doc, const struct vm_yaml_node *node,
+                      enum vm_alias_method *ret, struct vm_err *err)
+{
+	const char *text = NULL;
+
+	if (vm_yaml_text(doc, node, &text, err))
+		return -1;
+	if (!text)
+		return 0;
+	for (int method = VM_ALIAS_AUTO; method <= VM_ALIAS_SYMLINK; method++) {
+		if (strcmp(text, vm_alias_method_name((enum vm_alias_method)method)) == 0) {
+			*ret = (enum vm_alias_method)method;
+			return 0;
+		}
+	}
+	return vm_yaml_fail(doc, node, err, "'%.64s' is none of auto, namespace, symlink", text);
+}
+
 /* An absolute path, or "" to go back to the default. */
 static int take_binary(const struct vm_yaml *doc, struct vm_config_binary *binary,
                        struct vm_err *err)
@@ -215,6 +249,33 @@ static int take_limits(const struct vm_yaml *doc, const struct vm_yaml_node *map
 	return 0;
 }
 
+static int take_diff(const struct vm_yaml *doc, const struct vm_yaml_node *node, bool *ret,
+                     struct vm_err *err)
+{
+	const char *text = NULL;
+
+	if (vm_yaml_text(doc, node, &text, err))
+		return -1;
+	if (!text)
+		return 0;
+	if (strcmp(text, "auto") != 0 && strcmp(text, "off") != 0)
+		return vm_yaml_fail(doc, node, err, "'%.64s' is neither auto nor off", text);
+	*ret = strcmp(text, "auto") == 0;
+	return 0;
+}
+
+static int take_memory(const struct vm_yaml *doc, const struct vm_yaml_node *map,
+                       struct vm_config *config, struct vm_err *err)
+{
+	if (!map || vm_yaml_is_null(map))
+		return 0;
+	if (vm_yaml_check_keys(doc, map, memory_keys, err) ||
+	    take_diff(doc, vm_yaml_get(map, "diff"), &config->memory_diff, err) ||
+	    vm_yaml_size(doc, vm_yaml_get(map, "pool_max"), &config->memory_pool_max_bytes, err))
+		return -1;
+	return 0;
+}
+
 static int check_keys(const struct vm_yaml *doc, const struct vm_config *config, struct vm_err *err)
 {
 	const char *known[VM_ARRAY_LEN(config_keys) + VM_CONFIG_BINARIES_MAX + 1] = {NULL};
@@ -238,6 +299,8 @@ static int take_config(const struct vm_yaml *doc, struct vm_config *config, stru
 	    take_duration(doc, vm_yaml_get(root, "wait"), &config->lock_wait_ms, err) ||
 	    take_api_timeout(doc, vm_yaml_get(root, "api_timeout"), &config->api_timeout_ms, err) ||
 	    take_binaries(doc, config, err) ||
+	    take_alias(doc, vm_yaml_get(root, "alias"), &config->alias, err) ||
+	    take_memory(doc, vm_yaml_get(root, "memory"), config, err) ||
 	    vm_yaml_unsigned(doc, vm_yaml_get(root, "events_kept"), 1, VM_EVENTS_KEPT_MAX,
 	                     &config->events_kept, err))
 		return -1;

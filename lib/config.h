@@ -7,12 +7,22 @@
 #ifndef VM_CONFIG_H
 #define VM_CONFIG_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "err.h"
 
 enum { VM_CONFIG_BINARIES_MAX = 4 };
+
+/* How a saved state gets its old directory shown, where it needs that: alias.h. */
+enum vm_alias_method {
+	VM_ALIAS_AUTO,      /* by a namespace where that is permitted, else by a link */
+	VM_ALIAS_NAMESPACE, /* a mount namespace of the VMM's own */
+	VM_ALIAS_SYMLINK,   /* a symbolic link for as long as the load takes */
+};
+/* "auto", "namespace", "symlink". */
+const char *vm_alias_method_name(enum vm_alias_method method);
 
 /* Where the binary of a driver is. */
 struct vm_config_binary {
@@ -25,9 +35,13 @@ struct vm_config {
 	double memory_overcommit;     /* guests / host, 0.01 to 1000; 0: no limit. Default 0 */
 	uint64_t min_free_disk_bytes; /* of the data root's filesystem. Default 256 MiB */
 	unsigned max_concurrent_restores; /* 1..1024; 0: the driver's default. Default 0 */
-	int64_t lock_wait_ms;   /* default of --wait. Default 30000; "none" 0, "forever" -1 */
-	int64_t api_timeout_ms; /* one call to a VMM. Default 30000, at least 100 */
-	unsigned events_kept;   /* the latest events, 1..10^6. Default 100000 */
+	int64_t lock_wait_ms;       /* default of --wait. Default 30000; "none" 0, "forever" -1 */
+	int64_t api_timeout_ms;     /* one call to a VMM. Default 30000, at least 100 */
+	unsigned events_kept;       /* the latest events, 1..10^6. Default 100000 */
+	enum vm_alias_method alias; /* default auto */
+	/* Save only what has changed, where the filesystem shares extents. Default true ("auto") */
+	bool memory_diff;
+	uint64_t memory_pool_max_bytes; /* memory files kept for reuse; 0: none. Default 1 GiB */
 	struct vm_config_binary binaries[VM_CONFIG_BINARIES_MAX]; /* one for each driver there is */
 };
 /*
@@ -46,6 +60,12 @@ struct vm_config {
  *   NAME: /usr/bin/NAME                  # absolute; NAME is a driver's, see vm_drivers[]
  *
  *   events_kept: 100000
+ *
+ *   alias: auto                          # namespace, symlink
+ *
+ *   memory:
+ *     diff: auto                         # or off
+ *     pool_max: 1G
  */
 void vm_config_init(struct vm_config *config); /* the defaults */
 /* What is configured for the driver of that name, "" when nothing is. Borrowed from config. */

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "alias.h"
 #include "driver/driver.h"
 #include "fs.h"
 #include "interrupt.h"
@@ -20,7 +21,7 @@ static const char *log_file(enum vm_log which)
 
 int vm_log_open(struct vm_root *root, const char *id, enum vm_log which, struct vm_err *err)
 {
-	VM_AUTO_CLOSE int dir_fd = vm_fs_open_dir(root->guests_fd, id, err);
+	VM_AUTO_CLOSE int dir_fd = vm_alias_open_dir(root, VM_KIND_INSTANCE, id, err);
 	int fd;
 
 	if (dir_fd < 0)
@@ -73,7 +74,7 @@ int vm_console_input(struct vm_root *root, const struct vm_instance *instance, s
 
 	if (need_running(instance, err) < 0)
 		return -1;
-	dir_fd = vm_fs_open_dir(root->guests_fd, instance->id, err);
+	dir_fd = vm_alias_open_dir(root, VM_KIND_INSTANCE, instance->id, err);
 	if (dir_fd < 0)
 		return -1;
 	/* O_NONBLOCK: without a VMM at the other end this fails with ENXIO instead of waiting for

@@ -185,6 +185,7 @@ int vm_doctor(struct vm_op *op, bool repair, struct vm_finding **ret, size_t *re
 	check_shm(&findings);
 	check_slots(op, &findings);
 	check_limits(op, &findings);
+	vm_doctor_views(&findings);
 	rc = vm_doctor_leftovers(op, &findings, err);
 	if (rc == 0 && findings.lost)
 		rc = vm_err_set(err, VM_ERR_INSUFFICIENT_RESOURCES,

@@ -21,6 +21,13 @@ void vm_findings_hint(struct vm_finding *finding, const char *hint);
 /* What killed verbs and dead VMMs have left; settles it if findings->repair. */
 int vm_doctor_leftovers(struct vm_op *op, struct vm_findings *findings, struct vm_err *err);
 
+/* --- doctor_alias.c -----------------------------------------------------------------------------
+ */
+
+void vm_doctor_views(struct vm_findings *findings);
+/* Directories that a killed load has renamed away; put back if findings->repair. */
+int vm_doctor_aliases(struct vm_op *op, struct vm_findings *findings, struct vm_err *err);
+
 /* --- doctor_rows.c ------------------------------------------------------------------------------
  */
 

@@ -10,9 +10,11 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "alias.h"
 #include "doctor_impl.h"
 #include "fs.h"
 #include "lock.h"
+#include "pool.h"
 #include "shm.h"
 #include "sweep.h"
 #include "util.h"
@@ -143,7 +145,7 @@ static int check_directory(struct vm_op *op, int dir_fd, const char *suffix, con
 		snprintf(file, sizeof(file), "%s%s", id, suffix);
 		/* Last: what an rm has removed since it was listed is no leftover. */
 		if (in_use(op->root, id) || has_owner(op->root->store, id) ||
-		    !vm_fs_exists(dir_fd, file))
+		    vm_alias_has_journal(op->root, id) || !vm_fs_exists(dir_fd, file))
 			continue;
 		leftover(findings, findings->repair ? vm_repair_stray(op, id, &why) : 1, &why,
 		         REPAIR, "%s%s belongs to no instance", what, file);
@@ -325,10 +327,24 @@ static int check_shm(struct vm_op *op, struct vm_findings *findings, struct vm_e
 	return 0;
 }
 
+static int tell_pool_stray(void *ctx, int pool_fd, const char *name, struct vm_err *err)
+{
+	struct vm_findings *findings = ctx;
+	struct vm_err why = {0};
+
+	(void)err;
+	leftover(findings, findings->repair ? vm_fs_remove_tree(pool_fd, name, &why) : 1, &why,
+	         REPAIR, "pool/%s is no memory file", name);
+	return 0;
+}
+
 static int check_root_files(struct vm_op *op, struct vm_findings *findings, struct vm_err *err)
 {
 	const struct vm_root *root = op->root;
 
+	/* First: until it is put back, a directory that was renamed away seems to be lost. */
+	if (vm_doctor_aliases(op, findings, err) < 0)
+		return -1;
 	if (check_directory(op, root->guests_fd, "", "directory guests/", findings, err) < 0 ||
 	    (root->images_fd >= 0 &&
 	     check_directory(op, root->images_fd, "", "directory images/", findings, err) < 0) ||
@@ -338,6 +354,8 @@ static int check_root_files(struct vm_op *op, struct vm_findings *findings, stru
 	    check_directory(op, root->locks_fd, ".memory", "memory lock locks/", findings, err) <
 	            0 ||
 	    check_directory(op, root->run_fd, ".alive", "liveness file run/", findings, err) < 0)
+		return -1;
+	if (vm_pool_each_stray(root, tell_pool_stray, findings, err) < 0)
 		return -1;
 	return check_notes(op, findings, err);
 }

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "alias.h"
 #include "doctor_impl.h"
 #include "events.h"
 #include "fs.h"
@@ -103,7 +104,8 @@ static int fail_lost(struct vm_op *op, const struct vm_instance *found, struct v
 	if (rc < 0 && err->code == VM_ERR_NOT_FOUND) {
 		vm_err_clear(err); /* removed while we waited */
 		rc = 0;
-	} else if (rc == 0 && !vm_fs_exists(vm_root_kind_fd(op->root, found->kind), found->id)) {
+	} else if (rc == 0 && !vm_fs_exists(vm_root_kind_fd(op->root, found->kind), found->id) &&
+	           !vm_alias_has_journal(op->root, found->id)) {
 		rc = vm_vmm_reap(op->root, found->id, err);
 		if (rc == 0)
 			rc = vm_held_commit(&repair, &held, &outcome, err);

@@ -3,6 +3,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "alias.h"
 #include "doctor_impl.h"
 #include "fs.h"
 #include "held.h"
@@ -60,11 +61,11 @@ static bool has_leftovers(const struct vm_held *held, bool alive)
 		if (vm_fs_exists(held->dir_fd, vm_held_temporaries[i]))
 			return true;
 	}
-	for (size_t i = 0; !alive && held->driver->leftovers[i]; i++) {
-		if (vm_fs_exists(held->dir_fd, held->driver->leftovers[i]))
+	for (size_t i = 0; !alive && vm_driver_leftovers[i]; i++) {
+		if (vm_fs_exists(held->dir_fd, vm_driver_leftovers[i]))
 			return true;
 	}
-	return false;
+	return !alive && !vm_driver_is_clean(held->driver, held->dir_fd);
 }
 
 static enum vm_ailment examine_files(struct vm_op *op, const struct vm_instance *row, bool alive)
@@ -97,6 +98,8 @@ static int first_ailment(struct vm_op *op, const struct vm_instance *row, struct
 	alive = vm_vmm_alive(op->root, row->id, err);
 	if (alive < 0)
 		return -1;
+	if (!has_directory && vm_alias_has_journal(op->root, row->id))
+		return VM_AILMENT_NONE; /* a killed load has renamed it away, which is told */
 	if (!has_directory)
 		return row->state == VM_STATE_FAILED && !alive ? VM_AILMENT_LOST
 		                                               : VM_AILMENT_NO_DIRECTORY;

@@ -78,7 +78,7 @@ bool vm_fault_built_in(void)
 static int find_point(const char *name, size_t len)
 {
 	for (int i = 0; i < VM_FAULT_COUNT; i++) {
-		struct vm_fault_info info;
+		struct vm_fault_info info = {0};
 
 		vm_fault_info((enum vm_fault_point)i, &info);
 		if (strlen(info.name) == len && memcmp(info.name, name, len) == 0)
@@ -93,7 +93,7 @@ static bool parse(const char *word, struct fault *ret)
 	size_t len = strcspn(word, ","), name = strcspn(word, "#:,");
 	const char *at = word + name, *end = word + len;
 	int point = find_point(word, name);
-	struct vm_fault_info info;
+	struct vm_fault_info info = {0};
 
 	*ret = (struct fault){.nth = 1};
 	if (point < 0)
@@ -143,7 +143,7 @@ int vm_fault_check(struct vm_err *err)
 static void trace(enum vm_fault_point point, long nth)
 {
 	const char *path = getenv("VMCTL_FAULT_TRACE");
-	struct vm_fault_info info;
+	struct vm_fault_info info = {0};
 	char line[64];
 	int fd, len;
 

@@ -35,16 +35,21 @@
 	X(FS_MKDIR, "fs.mkdir", false, "a directory is made")                                      \
 	X(FS_CREATE, "fs.create", false, "a file is created")                                      \
 	X(FS_COPY, "fs.copy", false, "a disk is filled from another, or made blank")               \
+	X(FS_PUNCH, "fs.punch", false, "zeroes of a saved memory become holes")                    \
 	X(FS_WRITE, "fs.write", false, "a file's content is written")                              \
 	X(FS_SYNC, "fs.sync", false, "a file or directory is synced")                              \
 	X(FS_LINK, "fs.link", false, "a file gets a second link")                                  \
+	X(FS_SYMLINK, "fs.symlink", false, "a symbolic link is made")                              \
 	X(FS_RENAME, "fs.rename", false, "a file or directory is renamed")                         \
 	X(FS_UNLINK, "fs.unlink", false, "a file is unlinked")                                     \
 	X(FS_REMOVE, "fs.remove", false, "an entry of a directory tree is removed")                \
+	X(POOL_PUT, "pool.put", false, "a memory file that nobody needs goes into the pool")       \
+	X(POOL_TAKE, "pool.take", false, "a memory file is taken out of the pool")                 \
 	X(VMM_ALIVE, "vmm.alive", false, "the liveness lock of a VMM is taken")                    \
 	X(VMM_STREAMS, "vmm.streams", false, "console, input and log of a VMM are made")           \
 	X(VMM_FORK, "vmm.fork", false, "the child that becomes a VMM is forked")                   \
 	X(VMM_RECORD, "vmm.record", false, "that child (it is the one to die) records its pid")    \
+	X(VMM_VIEW, "vmm.view", false, "that child makes its mount namespace")                     \
 	X(VMM_KILL, "vmm.kill", false, "a VMM is killed")                                          \
 	X(DRIVER_BOOT, "driver.boot", false, "a VMM is spawned and boots a guest")                 \
 	X(DRIVER_LOAD, "driver.load", false, "a VMM is spawned and loads a saved guest")           \

@@ -2,6 +2,7 @@
 #include "files.h"
 
 #include <fcntl.h>
+#include <string.h>
 
 #include "driver/driver.h"
 #include "util.h"
@@ -49,4 +50,38 @@ int vm_files_copy_disks(const struct vm_spec *spec, int from_fd, int to_fd, enum
 	if (private > 0)
 		*ret_how = copied ? VM_COPY_SPARSE : VM_COPY_REFLINK;
 	return private;
+}
+
+/* Links that lead out of the directory are none that vmctl has made, and no fork shall have them.
+ */
+static int copy_link(void *ctx, int dir_fd, const char *name, struct vm_err *err)
+{
+	VM_AUTO_FREE char *target = NULL;
+	const int *to_fd = ctx;
+	int is_link = vm_fs_read_link(dir_fd, name, &target, err);
+
+	if (is_link <= 0 || strchr(target, '/'))
+		return is_link < 0 ? -1 : 0;
+	return vm_fs_symlink(target, *to_fd, name, err);
+}
+
+int vm_files_copy_links(int from_fd, int to_fd, struct vm_err *err)
+{
+	return vm_fs_each(from_fd, ".", copy_link, &to_fd, err);
+}
+
+static int drop_link(void *ctx, int dir_fd, const char *name, struct vm_err *err)
+{
+	VM_AUTO_FREE char *target = NULL;
+	int is_link = vm_fs_read_link(dir_fd, name, &target, err);
+
+	(void)ctx;
+	if (is_link <= 0 || strchr(target, '/'))
+		return is_link < 0 ? -1 : 0;
+	return vm_fs_unlink(dir_fd, name, err);
+}
+
+int vm_files_drop_links(int dir_fd, struct vm_err *err)
+{
+	return vm_fs_each(dir_fd, ".", drop_link, NULL, err);
 }

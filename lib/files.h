@@ -18,4 +18,12 @@ int vm_files_link_kernel(const struct vm_spec *spec, int from_fd, int to_fd, str
 int vm_files_copy_disks(const struct vm_spec *spec, int from_fd, int to_fd, enum vm_copy *ret_how,
                         struct vm_err *err);
 
+/*
+ * The names that the saved state of an alias has for the files: links to what is in the same
+ * directory.
+ */
+int vm_files_copy_links(int from_fd, int to_fd, struct vm_err *err);
+/* Removes them: the instance boots, and has its files under their own names only. */
+int vm_files_drop_links(int dir_fd, struct vm_err *err);
+
 #endif

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "alias.h"
 #include "fork_impl.h"
 #include "interrupt.h"
 #include "manifest.h"
@@ -231,6 +232,9 @@ static int check_resources(struct vm_fork *fork, struct vm_err *err)
 	bool saves = source->row.state == VM_STATE_RUNNING && vm_fork_with_memory(fork);
 
 	if (check_cids(fork, err) < 0)
+		return -1;
+	if (fork->target == VM_STATE_RUNNING && vm_fork_with_memory(fork) &&
+	    vm_alias_choose(fork->op, &source->row, &fork->alias, err) < 0)
 		return -1;
 	if (fork->target == VM_STATE_RUNNING || vm_fork_with_memory(fork)) {
 		if (source->driver->probe(fork->op->root, &fork->binary, err) < 0)

@@ -11,6 +11,8 @@ struct vm_fork {
 	struct vm_held source;
 	enum vm_state target;
 	struct vm_driver_info binary;
+	enum vm_alias_method
+	        alias; /* how its state is loaded, where that names another directory */
 	struct vm_child *children;
 	size_t count;
 	int64_t paused_us; /* how long a running source was paused */

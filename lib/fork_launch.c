@@ -4,6 +4,7 @@
 #include <stdatomic.h>
 #include <unistd.h>
 
+#include "alias.h"
 #include "fork_impl.h"
 #include "interrupt.h"
 #include "slot.h"
@@ -17,17 +18,42 @@ struct launch {
 	atomic_size_t next;
 };
 
+/* With clocks of this thread's own: the operation's are nobody's while many load. */
+static int hold_alias(struct launch *launch, struct vm_child *child, struct vm_alias *alias)
+{
+	struct vm_fork *fork = launch->fork;
+	struct vm_op own = *fork->op;
+	int rc;
+
+	own.lock_waited_us = 0;
+	rc = vm_alias_prepare(&own, &child->row, child->dir_fd, fork->alias, fork->binary.path,
+	                      alias, &child->err);
+	if (rc == 0)
+		rc = vm_alias_lock(&own, alias, &child->err);
+	child->lock_waited_us = own.lock_waited_us;
+	child->machine.alias = alias->path ? alias : NULL;
+	child->message = vm_alias_message(alias);
+	return rc;
+}
+
 static int load_child(struct launch *launch, struct vm_child *child)
 {
+	VM_AUTO(vm_alias_release) struct vm_alias alias = VM_ALIAS_INIT;
 	VM_AUTO(vm_slot_release) struct vm_slot slot = VM_SLOT_INIT;
-	int rc = vm_slot_acquire(&launch->slots, vm_op_deadline(launch->fork->op), &slot,
-	                         &child->slot_waited_us, &child->err);
+	int rc = hold_alias(launch, child, &alias);
 
+	if (rc == 0)
+		rc = vm_slot_acquire(&launch->slots, vm_op_deadline(launch->fork->op), &slot,
+		                     &child->slot_waited_us, &child->err);
 	/*
 	 * Loaded and resumed in one call: a fresh fork has no standby that must be retired before
 	 * its guest runs, and nobody knows it until it is published.
 	 */
-	return rc < 0 ? -1 : vm_driver_load(&child->machine, true, &child->err);
+	if (rc == 0)
+		rc = vm_driver_load(&child->machine, true, &child->err);
+	child->machine.alias = NULL; /* it ends here */
+	child->machine.view = NULL;
+	return rc;
 }
 
 static void launch_child(struct launch *launch, struct vm_child *child)

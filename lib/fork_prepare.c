@@ -6,6 +6,7 @@
 #include "interrupt.h"
 #include "manifest.h"
 #include "memory.h"
+#include "save.h"
 #include "util.h"
 
 static int copy_disks(struct vm_fork *fork, struct vm_child *child, int from_fd, struct vm_err *err)
@@ -21,9 +22,13 @@ static int copy_disks(struct vm_fork *fork, struct vm_child *child, int from_fd,
 	return 0;
 }
 
-static int link_kernel(struct vm_fork *fork, struct vm_child *child, int from_fd,
+/* What every fork has of its source as it is. Of an alias: the names that the state has for its
+ * files. */
+static int link_shared(struct vm_fork *fork, struct vm_child *child, int from_fd,
                        struct vm_err *err)
 {
+	if (child->row.alias_path[0] && vm_files_copy_links(from_fd, child->dir_fd, err) < 0)
+		return -1;
 	return vm_files_link_kernel(&fork->source.spec, from_fd, child->dir_fd, err);
 }
 
@@ -77,7 +82,7 @@ int vm_fork_prepare_frozen(struct vm_fork *fork, struct vm_err *err)
 	for (size_t i = 0; i < fork->count; i++) {
 		struct vm_child *child = &fork->children[i];
 
-		if (vm_interrupt_check(err) < 0 || link_kernel(fork, child, from_fd, err) < 0 ||
+		if (vm_interrupt_check(err) < 0 || link_shared(fork, child, from_fd, err) < 0 ||
 		    copy_disks(fork, child, from_fd, err) < 0)
 			return -1;
 		if (vm_fork_with_memory(fork) &&
@@ -91,7 +96,8 @@ int vm_fork_prepare_frozen(struct vm_fork *fork, struct vm_err *err)
 }
 
 /* Inside the pause: memory, state and disks of the same instant, into the first child. */
-static int capture(struct vm_fork *fork, struct vm_machine *source, struct vm_err *err)
+static int capture(struct vm_fork *fork, struct vm_machine *source, struct vm_save *save,
+                   struct vm_err *err)
 {
 	struct vm_child *first = &fork->children[0];
 	const char *dirs = first->row.kind == VM_KIND_IMAGE ? "../../" VM_IMAGES_DIR : "..";
@@ -102,7 +108,7 @@ static int capture(struct vm_fork *fork, struct vm_machine *source, struct vm_er
 	/* The VMM writes them; its cwd is the source's directory, beside the child's. */
 	snprintf(memory, sizeof(memory), "%s/%s/" VM_FILE_MEMORY, dirs, first->row.id);
 	snprintf(state, sizeof(state), "%s/%s/" VM_FILE_SOURCE_STATE, dirs, first->row.id);
-	if (vm_fork_with_memory(fork) && vm_driver_save(source, memory, state, err) < 0)
+	if (vm_fork_with_memory(fork) && vm_save_write(save, source, memory, state, err) < 0)
 		return -1;
 	began = vm_monotonic_us();
 	rc = copy_disks(fork, first, fork->source.dir_fd, err);
@@ -138,7 +144,7 @@ static int let_go_on(struct vm_fork *fork, struct vm_machine *source, int rc, st
 }
 
 /* How long the source stood still, and what for: a warning where another filesystem would help. */
-static void tell_pause(const struct vm_fork *fork)
+static void tell_pause(const struct vm_fork *fork, const struct vm_save *save)
 {
 	double total = (double)fork->paused_us / 1000, disks = (double)fork->disks_us / 1000;
 
@@ -147,17 +153,21 @@ static void tell_pause(const struct vm_fork *fork)
 		           "'%s' was paused for %.1f ms, %.1f ms of it to copy its disks: the "
 		           "filesystem shares no extents",
 		           fork->source.row.name, total, disks);
-	else
-		vm_op_progress(fork->op, "'%s' was paused for %.1f ms", fork->source.row.name,
-		               total);
+	vm_op_progress(fork->op, "'%s' was paused for %.1f ms (memory: %s)", fork->source.row.name,
+	               total, vm_fork_with_memory(fork) ? vm_save_how_name(save->how) : "none");
 }
 
 static int pause_and_capture(struct vm_fork *fork, struct vm_err *err)
 {
+	struct vm_save save = {.how = VM_SAVE_FULL};
 	struct vm_machine source;
 	int64_t began;
 	int rc;
 
+	if (vm_fork_with_memory(fork) &&
+	    vm_save_prepare(fork->op, &fork->source, fork->children[0].dir_fd, VM_FILE_MEMORY,
+	                    &save, err) < 0)
+		return -1;
 	if (vm_held_attach(fork->op, &fork->source, &source, err) < 0)
 		return -1;
 	if (vm_held_intend(fork->op, &fork->source, "running", VM_RUN_NONE, err) < 0) {
@@ -167,12 +177,16 @@ static int pause_and_capture(struct vm_fork *fork, struct vm_err *err)
 	began = vm_monotonic_us();
 	rc = vm_driver_pause(&source, err);
 	if (rc == 0)
-		rc = capture(fork, &source, err);
+		rc = capture(fork, &source, &save, err);
 	rc = let_go_on(fork, &source, rc, err);
 	fork->paused_us = vm_monotonic_us() - began;
+	if (rc == 0 && vm_fork_with_memory(fork)) {
+		vm_save_punch(fork->op, &save);
+		vm_save_done(fork->op, &fork->source, &save, &source);
+	}
 	vm_vmm_close(&source.vmm);
 	if (rc == 0)
-		tell_pause(fork);
+		tell_pause(fork, &save);
 	return rc;
 }
 
@@ -181,7 +195,7 @@ static int clone_first(struct vm_fork *fork, struct vm_child *child, struct vm_e
 {
 	struct vm_child *first = &fork->children[0];
 
-	if (vm_interrupt_check(err) < 0 || link_kernel(fork, child, first->dir_fd, err) < 0 ||
+	if (vm_interrupt_check(err) < 0 || link_shared(fork, child, first->dir_fd, err) < 0 ||
 	    copy_disks(fork, child, first->dir_fd, err) < 0)
 		return -1;
 	if (!vm_fork_with_memory(fork))
@@ -194,7 +208,7 @@ int vm_fork_prepare_running(struct vm_fork *fork, struct vm_err *err)
 	int first_fd = fork->children[0].dir_fd;
 
 	/* What does not need the pause comes before it. */
-	if (link_kernel(fork, &fork->children[0], fork->source.dir_fd, err) < 0 ||
+	if (link_shared(fork, &fork->children[0], fork->source.dir_fd, err) < 0 ||
 	    vm_interrupt_check(err) < 0 || pause_and_capture(fork, err) < 0)
 		return -1;
 	for (size_t i = 1; i < fork->count; i++) {

@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -211,6 +212,50 @@ int vm_fs_rename(int from_fd, const char *from, int to_fd, const char *to, struc
 	                  vm_fs_path(to_fd, to, path, sizeof(path)));
 }
 
+int vm_fs_rename_new(int dir_fd, const char *from, const char *to, struct vm_err *err)
+{
+	char path[VM_PATH_SHOWN];
+
+	if (!vm_fault(VM_FAULT_FS_RENAME) &&
+	    renameat2(dir_fd, from, dir_fd, to, RENAME_NOREPLACE) == 0)
+		return vm_fault(VM_FAULT_FS_RENAME_DONE) ? -1 : 0;
+	vm_fs_path(dir_fd, to, path, sizeof(path));
+	if (errno == EEXIST)
+		return vm_err_set(err, VM_ERR_ALREADY_EXISTS, "%s exists already", path);
+	return vm_err_sys(err, "renaming %s to %s", from, path);
+}
+
+int vm_fs_symlink(const char *target, int dir_fd, const char *name, struct vm_err *err)
+{
+	if (!vm_fault(VM_FAULT_FS_SYMLINK) && symlinkat(target, dir_fd, name) == 0)
+		return vm_fault(VM_FAULT_FS_SYMLINK_DONE) ? -1 : 0;
+	return vm_fs_fail(dir_fd, name, "making the symbolic link", err);
+}
+
+int vm_fs_read_link(int dir_fd, const char *name, char **ret_target, struct vm_err *err)
+{
+	char target[PATH_MAX];
+	ssize_t n = readlinkat(dir_fd, name, target, sizeof(target) - 1);
+
+	if (n < 0 && (errno == EINVAL || errno == ENOENT))
+		return 0;
+	if (n < 0)
+		return vm_fs_fail(dir_fd, name, "reading the link", err);
+	target[n] = '\0';
+	*ret_target = vm_strdup(target, err);
+	return *ret_target ? 1 : -1;
+}
+
+int vm_fs_remove_empty(int dir_fd, const char *name, struct vm_err *err)
+{
+	if (vm_fault(VM_FAULT_FS_REMOVE) ||
+	    (unlinkat(dir_fd, name, AT_REMOVEDIR) < 0 && errno != ENOENT && errno != ENOTEMPTY &&
+	     errno != EEXIST) ||
+	    vm_fault(VM_FAULT_FS_REMOVE_DONE))
+		return vm_fs_fail(dir_fd, name, "removing directory", err);
+	return 0;
+}
+
 int vm_fs_exchange(int a_fd, const char *a, int b_fd, const char *b, struct vm_err *err)
 {
 	char path[VM_PATH_SHOWN];
@@ -225,6 +270,17 @@ int vm_fs_link(int from_fd, int to_fd, const char *name, struct vm_err *err)
 	if (vm_fault(VM_FAULT_FS_LINK) || linkat(from_fd, name, to_fd, name, 0) < 0 ||
 	    vm_fault(VM_FAULT_FS_LINK_DONE))
 		return vm_fs_fail(from_fd, name, "linking", err);
+	return 0;
+}
+
+int vm_fs_link_as(int from_fd, const char *from, int to_fd, const char *to, struct vm_err *err)
+{
+	int rc = vm_fault(VM_FAULT_FS_LINK) ? -1 : linkat(from_fd, from, to_fd, to, 0);
+
+	if (rc < 0 && errno == EEXIST)
+		return vm_err_set(err, VM_ERR_ALREADY_EXISTS, "%s exists already", to);
+	if (rc < 0 || vm_fault(VM_FAULT_FS_LINK_DONE))
+		return vm_fs_fail(from_fd, from, "linking", err);
 	return 0;
 }
 

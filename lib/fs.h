@@ -54,10 +54,40 @@ enum vm_copy { VM_COPY_REFLINK, VM_COPY_SPARSE };
 int vm_fs_copy(int from_fd, int dir_fd, const char *name, mode_t mode, enum vm_copy *ret_how,
                struct vm_err *err);
 
+/*
+ * The same of a file by name, by FICLONE or not at all: *ret_cloned is false, and there is no file,
+ * where the filesystem cannot.
+ */
+int vm_fs_clone(int from_fd, const char *from, int to_fd, const char *to, bool *ret_cloned,
+                struct vm_err *err);
+
+/*
+ * Makes holes of pages of zeroes, where there are many in a row. It reads the same at any moment,
+ * so whatever fails, or an interruption, only ends it. For files that nobody else uses yet.
+ */
+void vm_fs_punch_zeroes(int dir_fd, const char *name);
+
+/*
+ * Makes a file of that size of which all is allocated and cached, so that to write it takes no more
+ * than that. If the disk has no room for it, or the filesystem cannot, there is none. Errors:
+ * already_exists, system.
+ */
+int vm_fs_allocate(int dir_fd, const char *name, uint64_t size_bytes, struct vm_err *err);
+
 /* Creates a file that must not exist yet, for writing. Errors: already_exists; as above. */
 int vm_fs_create(int dir_fd, const char *name, mode_t mode, struct vm_err *err);
 /* Another link, of the same name, in to_fd. */
 int vm_fs_link(int from_fd, int to_fd, const char *name, struct vm_err *err);
+/* A symbolic link. Errors: already_exists; system. */
+int vm_fs_symlink(const char *target, int dir_fd, const char *name, struct vm_err *err);
+/*
+ * The target of a symbolic link: 1 and a malloc'ed string, 0 when it is none or does not exist, -1.
+ */
+int vm_fs_read_link(int dir_fd, const char *name, char **ret_target, struct vm_err *err);
+/* rename(2) that replaces nothing: already_exists where `to` is there. */
+int vm_fs_rename_new(int dir_fd, const char *from, const char *to, struct vm_err *err);
+/* Another link, of another name. `to` must not exist: already_exists. */
+int vm_fs_link_as(int from_fd, const char *from, int to_fd, const char *to, struct vm_err *err);
 /* rename(2): replaces `to`. A missing `from` is an error (errno is ENOENT). */
 int vm_fs_rename(int from_fd, const char *from, int to_fd, const char *to, struct vm_err *err);
 /* renameat2(RENAME_EXCHANGE): each of two names gets what the other had, in one step. */
@@ -66,6 +96,8 @@ int vm_fs_exchange(int a_fd, const char *a, int b_fd, const char *b, struct vm_e
 int vm_fs_unlink(int dir_fd, const char *name, struct vm_err *err);
 /* Removes a file or a directory with all it holds; a missing one is no error. */
 int vm_fs_remove_tree(int dir_fd, const char *name, struct vm_err *err);
+/* Removes an empty directory; a missing one, and one that is not empty, is no error. */
+int vm_fs_remove_empty(int dir_fd, const char *name, struct vm_err *err);
 bool vm_fs_exists(int dir_fd, const char *name);
 /* fsync of a file by name, or of the directory itself when name is NULL. */
 int vm_fs_sync(int dir_fd, const char *name, struct vm_err *err);
@@ -88,5 +120,7 @@ int vm_fs_wrap(int dir_fd, const char *name, struct vm_err *err);
 int vm_fs_free_bytes(int fd, uint64_t *ret_bytes, struct vm_err *err);
 /* Whether two files below the directory can share extents: tried with two small files. */
 int vm_fs_reflink_supported(int dir_fd, bool *ret_supported, struct vm_err *err);
+/* The same quickly, and nothing is written: for verbs. */
+bool vm_fs_shares_extents(int dir_fd);
 
 #endif

@@ -82,6 +82,12 @@ static int copy_sparse(int from, int to, off_t size, struct vm_err *err)
 	return 0;
 }
 
+/* Whether FICLONE has failed for what the files are, and not for want of something. */
+static bool cannot_share(int e)
+{
+	return e == EOPNOTSUPP || e == EXDEV || e == EINVAL || e == ENOTTY || e == ENOSYS;
+}
+
 static int fill_copy(int from, int to, enum vm_copy *ret_how, struct vm_err *err)
 {
 	struct stat st;
@@ -92,8 +98,7 @@ static int fill_copy(int from, int to, enum vm_copy *ret_how, struct vm_err *err
 		*ret_how = VM_COPY_REFLINK;
 		return vm_fault(VM_FAULT_FS_COPY_DONE) ? -1 : 0;
 	}
-	if (errno != EOPNOTSUPP && errno != EXDEV && errno != EINVAL && errno != ENOTTY &&
-	    errno != ENOSYS)
+	if (!cannot_share(errno))
 		return vm_err_sys(err, "sharing extents");
 	if (fstat(from, &st) < 0)
 		return vm_err_sys(err, "asking for the size");
@@ -115,6 +120,34 @@ int vm_fs_copy(int from_fd, int dir_fd, const char *name, mode_t mode, enum vm_c
 		return 0;
 	unlinkat(dir_fd, name, 0);
 	return vm_err_wrap(err, "%s", vm_fs_path(dir_fd, name, path, sizeof(path)));
+}
+
+int vm_fs_clone(int from_fd, const char *from, int to_fd, const char *to, bool *ret_cloned,
+                struct vm_err *err)
+{
+	VM_AUTO_CLOSE int in = openat(from_fd, from, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	VM_AUTO_CLOSE int out = in < 0 ? -1 : vm_fs_create(to_fd, to, 0600, err);
+
+	if (in < 0)
+		return vm_fs_fail(from_fd, from, "opening", err);
+	if (out < 0)
+		return -1;
+	*ret_cloned = !vm_fault(VM_FAULT_FS_COPY) && ioctl(out, FICLONE, in) == 0;
+	if (*ret_cloned)
+		return vm_fault(VM_FAULT_FS_COPY_DONE) ? -1 : 0;
+	if (!cannot_share(errno))
+		vm_fs_fail(from_fd, from, "sharing the extents of", err);
+	unlinkat(to_fd, to, 0);
+	return err->code == VM_OK ? 0 : -1;
+}
+
+bool vm_fs_shares_extents(int dir_fd)
+{
+	VM_AUTO_CLOSE int a = openat(dir_fd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	VM_AUTO_CLOSE int b = openat(dir_fd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+
+	/* A filesystem that cannot says so of empty files too. */
+	return a >= 0 && b >= 0 && ioctl(b, FICLONE, a) == 0;
 }
 
 int vm_fs_reflink_supported(int dir_fd, bool *ret_supported, struct vm_err *err)

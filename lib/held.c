@@ -2,12 +2,15 @@
 #include "held.h"
 
 #include <jansson.h>
+#include <limits.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "alias.h"
 #include "fault.h"
 #include "fs.h"
 #include "manifest.h"
+#include "pool.h"
 #include "settle.h"
 #include "sweep.h"
 #include "util.h"
@@ -116,6 +119,26 @@ int vm_held_open(const struct vm_op *op, struct vm_held *held, struct vm_err *er
 }
 
 /*
+ * Its directory may not be where it belongs because somebody was killed who loaded a state that
+ * names it. He had this lock then: now it is ours, and what he left is put back first.
+ */
+static int open_or_put_back(struct vm_op *op, struct vm_held *held, struct vm_err *err)
+{
+	int parent_fd = vm_root_kind_fd(op->root, held->row.kind);
+	char path[PATH_MAX];
+	struct vm_err second = {0};
+
+	if (vm_held_open(op, held, err) == 0)
+		return 0;
+	vm_fs_path(parent_fd, held->row.id, path, sizeof(path));
+	if (vm_alias_settle(op->root, path, &second) < 0 || !vm_fs_exists(parent_fd, held->row.id))
+		return -1;
+	vm_spec_free(&held->spec);
+	vm_err_clear(err);
+	return vm_held_open(op, held, err);
+}
+
+/*
  * Locks and reloads what was found: 0, 1 it is gone or to be found anew, -1. Until the lock was
  * had, anybody may have changed or removed the instance, or removed it and given its name to
  * another: the row read before is only advice, everything is decided on the row read under the
@@ -136,7 +159,7 @@ static int lock_and_load(struct vm_op *op, const struct vm_instance *found,
 		vm_err_clear(err); /* removed while we waited for its lock */
 		return 1;
 	}
-	if (vm_held_open(op, held, err) < 0) {
+	if (open_or_put_back(op, held, err) < 0) {
 		/* Also of a removal that was killed after it had taken the directory away. */
 		if (!op->tolerate_damage && strcmp(held->row.intent.verb, "rm") != 0)
 			return -1;
@@ -191,6 +214,18 @@ static int come_back_alone(struct vm_op *op, const struct vm_lock_how *how, stru
 	return rc < 0 ? -1 : 1;
 }
 
+/*
+ * A load that failed, and could not put back what it had renamed away, has left a journal and no
+ * intent. If we cannot either, doctor tells; the instance is in order without.
+ */
+static void put_back_alias(struct vm_op *op, const struct vm_held *held)
+{
+	struct vm_err ignored = {0};
+
+	if (!held->row.intent.verb[0])
+		vm_alias_settle(op->root, held->row.alias_path, &ignored);
+}
+
 int vm_held_settle(struct vm_op *op, const struct vm_instance *found, const struct vm_lock_how *how,
                    struct vm_held *held, struct vm_err *err)
 {
@@ -198,6 +233,7 @@ int vm_held_settle(struct vm_op *op, const struct vm_instance *found, const stru
 
 	if (rc != 0)
 		return rc;
+	put_back_alias(op, held);
 	rc = vm_settle_needed(op, held, err);
 	if (rc <= 0)
 		return rc;
@@ -317,12 +353,12 @@ int vm_held_drop_temporaries(int dir_fd, struct vm_err *err)
 	return 0;
 }
 
-int vm_held_drop_saved(struct vm_held *held, struct vm_err *err)
+int vm_held_drop_saved(struct vm_op *op, struct vm_held *held, struct vm_err *err)
 {
 	if (vm_fs_unlink(held->dir_fd, VM_FILE_MANIFEST, err) < 0 ||
 	    vm_fs_unlink(held->dir_fd, VM_FILE_STATE, err) < 0)
 		return -1;
-	return vm_fs_unlink(held->dir_fd, VM_FILE_MEMORY, err);
+	return vm_pool_put(op->root, held->dir_fd, VM_FILE_MEMORY, err);
 }
 
 int vm_held_commit(struct vm_op *op, struct vm_held *held, const struct vm_outcome *outcome,
@@ -334,6 +370,8 @@ int vm_held_commit(struct vm_op *op, struct vm_held *held, const struct vm_outco
 	        .state = outcome->state,
 	        .pid = outcome->pid,
 	        .hypervisor_version = outcome->version,
+	        .relocation = outcome->relocation,
+	        .alias_path = outcome->alias_path,
 	        .failure = outcome->failure,
 	        .next_detail = outcome->next_detail,
 	};

@@ -87,7 +87,7 @@ int vm_held_intend(struct vm_op *op, struct vm_held *held, const char *detail, e
  * Removes saved memory and state, the manifest first: from then on nothing can be loaded. For
  * instances without a VMM whose disks have moved on, or are about to.
  */
-int vm_held_drop_saved(struct vm_held *held, struct vm_err *err);
+int vm_held_drop_saved(struct vm_op *op, struct vm_held *held, struct vm_err *err);
 
 /*
  * Removes what a killed writer may have left beside the files of an instance: files under the names
@@ -100,11 +100,12 @@ extern const char *const vm_held_temporaries[];
 struct vm_outcome {
 	enum vm_state state;
 	pid_t pid;
-	const char *version;     /* of the VMM, NULL: as it was */
-	const char *failure;     /* or NULL */
-	const char *next_detail; /* not NULL: the operation goes on */
-	const char *repaired;    /* of a repair: what was put right */
-	bool failed;             /* the operation is a failure, which the caller records */
+	const char *version;                 /* of the VMM, NULL: as it was */
+	const char *failure;                 /* or NULL */
+	const char *relocation, *alias_path; /* NULL: as they were; "": none */
+	const char *next_detail;             /* not NULL: the operation goes on */
+	const char *repaired;                /* of a repair: what was put right */
+	bool failed; /* the operation is a failure, which the caller records */
 	bool durable;
 };
 /* Commits a state change, with its event unless it goes on or has failed, and updates held->row. */

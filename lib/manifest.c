@@ -51,18 +51,15 @@ static json_t *disk_list(int dir_fd, const struct vm_spec *spec, struct vm_err *
 	return list;
 }
 
-int vm_manifest_write(int dir_fd, const struct vm_instance *row, const struct vm_spec *spec,
-                      const char *version, bool durable, struct vm_err *err)
+static int write_manifest(int dir_fd, const struct vm_instance *row, const struct vm_spec *spec,
+                          const char *version, const char *cpu, bool durable, struct vm_err *err)
 {
 	VM_AUTO_FREE char *text = NULL;
-	char cpu[96];
 	json_t *disks = disk_list(dir_fd, spec, err);
 	json_t *json;
-	int rc;
 
 	if (!disks)
 		return -1;
-	vm_cpu_fingerprint(cpu, sizeof(cpu));
 	json = json_pack("{s:i,s:s,s:s,s:s,s:s,s:I,s:I,s:o}", "format", MANIFEST_FORMAT, "id",
 	                 row->id, "hypervisor", row->hypervisor, "hypervisor_version", version,
 	                 "cpu", cpu, "memory_bytes", (json_int_t)spec->memory_bytes, "guest_cid",
@@ -72,8 +69,52 @@ int vm_manifest_write(int dir_fd, const struct vm_instance *row, const struct vm
 	if (!text)
 		return vm_err_set(err, VM_ERR_INSUFFICIENT_RESOURCES,
 		                  "out of memory for the manifest");
-	rc = vm_fs_publish(dir_fd, VM_FILE_MANIFEST, text, strlen(text), durable, err);
-	return rc;
+	return vm_fs_publish(dir_fd, VM_FILE_MANIFEST, text, strlen(text), durable, err);
+}
+
+int vm_manifest_write(int dir_fd, const struct vm_instance *row, const struct vm_spec *spec,
+                      const char *version, bool durable, struct vm_err *err)
+{
+	char cpu[VM_CPU_SIZE];
+
+	vm_cpu_fingerprint(cpu, sizeof(cpu));
+	return write_manifest(dir_fd, row, spec, version, cpu, durable, err);
+}
+
+int vm_manifest_write_of(int dir_fd, const struct vm_instance *row, const struct vm_spec *spec,
+                         const char *version, const char *cpu, struct vm_err *err)
+{
+	return write_manifest(dir_fd, row, spec, version, cpu, true, err);
+}
+
+static json_t *read_manifest(int dir_fd, struct vm_err *err)
+{
+	VM_AUTO_FREE char *text = NULL;
+	json_t *json;
+	size_t len;
+
+	if (vm_fs_read(dir_fd, VM_FILE_MANIFEST, MANIFEST_MAX_BYTES, &text, &len, err) < 0) {
+		if (err->code == VM_ERR_NOT_FOUND)
+			err->code = VM_ERR_CORRUPT;
+		vm_err_wrap(err, "the saved state is not complete");
+		return NULL;
+	}
+	json = json_loads(text, 0, NULL);
+	if (!json)
+		vm_err_set(err, VM_ERR_CORRUPT, VM_FILE_MANIFEST " is not JSON");
+	return json;
+}
+
+int vm_manifest_cpu(int dir_fd, char ret_cpu[VM_CPU_SIZE], struct vm_err *err)
+{
+	json_t *json = read_manifest(dir_fd, err);
+	const char *cpu = json_string_value(json_object_get(json, "cpu"));
+
+	if (!json)
+		return -1;
+	snprintf(ret_cpu, VM_CPU_SIZE, "%s", cpu ? cpu : "");
+	json_decref(json);
+	return cpu ? 0 : vm_err_set(err, VM_ERR_CORRUPT, VM_FILE_MANIFEST " lacks a key");
 }
 
 static int check_size(int dir_fd, const char *file, uint64_t want, struct vm_err *err)
@@ -123,7 +164,7 @@ static int check_stamp(const json_t *json, const struct vm_instance *row,
                        struct vm_err *err)
 {
 	const char *hypervisor, *version, *cpu, *id;
-	char here[96];
+	char here[VM_CPU_SIZE];
 	json_int_t memory;
 	int format;
 
@@ -167,19 +208,12 @@ int vm_manifest_check(int dir_fd, const struct vm_instance *row, const struct vm
                       const struct vm_driver *driver, const struct vm_driver_info *binary,
                       struct vm_err *err)
 {
-	VM_AUTO_FREE char *text = NULL;
-	json_t *json;
-	size_t len;
+	json_t *json = read_manifest(dir_fd, err);
 	int rc;
 
-	if (vm_fs_read(dir_fd, VM_FILE_MANIFEST, MANIFEST_MAX_BYTES, &text, &len, err) < 0) {
-		if (err->code == VM_ERR_NOT_FOUND)
-			err->code = VM_ERR_CORRUPT;
-		return vm_err_wrap(err, "%s: the saved state is not complete", row->name);
-	}
-	json = json_loads(text, 0, NULL);
-	rc = json ? check_stamp(json, row, driver, binary, err)
-	          : vm_err_set(err, VM_ERR_CORRUPT, VM_FILE_MANIFEST " is not JSON");
+	if (!json)
+		return vm_err_wrap(err, "%s", row->name);
+	rc = check_stamp(json, row, driver, binary, err);
 	json_decref(json);
 	if (rc == 0 &&
 	    (check_memory(dir_fd, spec, err) < 0 || check_size(dir_fd, VM_FILE_STATE, 0, err) < 0 ||

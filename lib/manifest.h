@@ -16,6 +16,12 @@
 /* Writes it from the files as they are. `version` is the VMM's that saved the state. */
 int vm_manifest_write(int dir_fd, const struct vm_instance *row, const struct vm_spec *spec,
                       const char *version, bool durable, struct vm_err *err);
+/* The same of a state that was saved on another host, with the CPU that it was saved on. */
+int vm_manifest_write_of(int dir_fd, const struct vm_instance *row, const struct vm_spec *spec,
+                         const char *version, const char *cpu, struct vm_err *err);
+/* The CPU that a state was saved on, as its manifest says. Errors: corrupt. */
+enum { VM_CPU_SIZE = 96 };
+int vm_manifest_cpu(int dir_fd, char ret_cpu[VM_CPU_SIZE], struct vm_err *err);
 
 /*
  * Checks all that a VMM would accept in silence or fail on halfway, before anything is changed: the

@@ -3,6 +3,7 @@
 #include <poll.h>
 #include <string.h>
 
+#include "alias.h"
 #include "driver/driver.h"
 #include "fs.h"
 #include "ops.h"
@@ -13,7 +14,7 @@
 /* The same verdict as the next changing verb will commit. */
 static int observe_dead(struct vm_root *root, struct vm_instance *instance, struct vm_err *err)
 {
-	VM_AUTO_CLOSE int dir_fd = vm_fs_open_dir(root->guests_fd, instance->id, err);
+	VM_AUTO_CLOSE int dir_fd = vm_alias_open_dir(root, VM_KIND_INSTANCE, instance->id, err);
 	const struct vm_driver *driver;
 
 	if (dir_fd < 0 || vm_driver_find(instance->hypervisor, &driver, err) < 0) {

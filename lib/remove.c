@@ -3,6 +3,7 @@
 
 #include "fs.h"
 #include "interrupt.h"
+#include "pool.h"
 #include "revert.h"
 
 static int remove_directory(const struct vm_root *root, const char *id, struct vm_err *err)
@@ -56,7 +57,11 @@ int vm_remove_held(struct vm_op *op, struct vm_held *held, struct vm_err *err)
 		return -1;
 	/* From here on a removal is only ever finished, by us or by the next comer. */
 	vm_interrupt_suspend();
-	rc = vm_remove(op, held->row.id, &held->lock, &event, err);
+	rc = vm_vmm_reap(op->root, held->row.id, err);
+	if (rc == 0 && held->dir_fd >= 0)
+		vm_pool_offer(op->root, held->dir_fd, VM_FILE_MEMORY);
+	if (rc == 0)
+		rc = vm_remove(op, held->row.id, &held->lock, &event, err);
 	vm_interrupt_resume();
 	return rc;
 }

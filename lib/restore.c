@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* restore: a standby runs again. */
+#include "alias.h"
 #include "fs.h"
 #include "held.h"
 #include "interrupt.h"
@@ -53,6 +54,7 @@ static int retire_and_run(struct vm_op *op, struct vm_held *held, struct vm_mach
 		struct vm_event event = vm_op_event(op, &held->row, VM_OK);
 
 		event.relocation = held->row.relocation;
+		event.message = machine->alias ? vm_alias_message(machine->alias) : NULL;
 		return vm_store_forget_intent(op->root->store, held->row.id, true, &event, err);
 	}
 	/* The guest may have run before it was called a failure: what is left is failed, and why.
@@ -67,21 +69,39 @@ static int retire_and_run(struct vm_op *op, struct vm_held *held, struct vm_mach
 	return -1;
 }
 
+/* Alone with its directory, if its state names another. What is locked is in order of rank. */
+static int prepare_alias(struct vm_op *op, struct vm_held *held, struct vm_machine *machine,
+                         struct vm_alias *alias, struct vm_err *err)
+{
+	enum vm_alias_method method;
+
+	if (vm_alias_choose(op, &held->row, &method, err) < 0 ||
+	    vm_alias_prepare(op, &held->row, held->dir_fd, method, machine->binary->path, alias,
+	                     err) < 0)
+		return -1;
+	machine->alias = alias->path ? alias : NULL;
+	return 0;
+}
+
 static int load_and_run(struct vm_op *op, struct vm_held *held, struct vm_machine *machine,
                         struct vm_err *err)
 {
-	VM_AUTO(vm_slot_release) struct vm_slot slot = VM_SLOT_INIT;
+	/* Released in the other order, the innermost first. */
 	VM_AUTO(vm_lock_release) struct vm_lock memory = VM_LOCK_INIT;
+	VM_AUTO(vm_alias_release) struct vm_alias alias = VM_ALIAS_INIT;
+	VM_AUTO(vm_slot_release) struct vm_slot slot = VM_SLOT_INIT;
 	struct vm_slot_pool pool = vm_op_slots(op, held->driver);
 	int rc;
 
-	if (vm_memory_use(op, held, &memory, err) < 0 ||
+	if (prepare_alias(op, held, machine, &alias, err) < 0 ||
+	    vm_memory_use(op, held, &memory, err) < 0 || vm_alias_lock(op, &alias, err) < 0 ||
 	    vm_slot_acquire(&pool, vm_op_deadline(op), &slot, &op->slot_waited_us, err) < 0 ||
 	    vm_driver_load(machine, false, err) < 0) {
 		vm_held_abandon_vmm(op, held);
 		return -1;
 	}
 	vm_slot_release(&slot); /* loaded: others need not wait for what follows */
+	vm_alias_let_go(&alias);
 	vm_lock_release(&memory);
 	/* The last moment at which the user may still say no. */
 	if (vm_interrupt_check(err) < 0) {

@@ -41,20 +41,37 @@ int vm_revert_drop_staged(const struct vm_root *root, const char *id, struct vm_
 	return vm_fs_remove_tree(root->trash_fd, name, err);
 }
 
+/* The directory that the new state names, if it is of an alias: all that VM_FILE_REVERTED says. */
+static int read_alias(int dir_fd, char **ret_path, struct vm_err *err)
+{
+	size_t len;
+
+	return vm_fs_read(dir_fd, VM_FILE_REVERTED, VM_ALIAS_PATH_MAX, ret_path, &len, err);
+}
+
 int vm_revert_finish(struct vm_op *op, struct vm_held *held, const struct vm_event *event,
                      struct vm_err *err)
 {
-	const struct vm_outcome outcome = {
-	        .state = vm_fs_exists(held->dir_fd, VM_FILE_MANIFEST) ? VM_STATE_STANDBY
-	                                                              : VM_STATE_STOPPED,
+	VM_AUTO_FREE char *alias_path = NULL;
+	bool standby = vm_fs_exists(held->dir_fd, VM_FILE_MANIFEST);
+	struct vm_outcome outcome = {
+	        .state = standby ? VM_STATE_STANDBY : VM_STATE_STOPPED,
 	        .next_detail = DONE,
 	        .durable = true,
 	};
 
 	/* The row first: without that file nothing would tell that it has not been changed yet. */
-	if (strcmp(held->row.intent.detail, DONE) != 0 &&
-	    vm_held_commit(op, held, &outcome, err) < 0)
-		return -1;
+	if (strcmp(held->row.intent.detail, DONE) != 0) {
+		if (read_alias(held->dir_fd, &alias_path, err) < 0)
+			return -1;
+		outcome.alias_path = standby ? alias_path : "";
+		if (outcome.alias_path[0])
+			outcome.relocation = "alias";
+		else if (held->row.alias_path[0])
+			outcome.relocation = "";
+		if (vm_held_commit(op, held, &outcome, err) < 0)
+			return -1;
+	}
 	if (vm_revert_drop_staged(op->root, held->row.id, err) < 0 ||
 	    vm_fs_unlink(held->dir_fd, VM_FILE_REVERTED, err) < 0)
 		return -1;
@@ -98,7 +115,9 @@ static int stage_memory(const struct revert *revert, struct vm_err *err)
 
 	if (image->row.state != VM_STATE_STANDBY)
 		return 0;
-	if (vm_memory_use(revert->op, image, &memory, err) < 0 ||
+	if ((image->row.alias_path[0] &&
+	     vm_files_copy_links(image->dir_fd, revert->to_fd, err) < 0) ||
+	    vm_memory_use(revert->op, image, &memory, err) < 0 ||
 	    vm_fs_link(image->dir_fd, revert->to_fd, VM_FILE_MEMORY, err) < 0 ||
 	    image->driver->move_state(&move, err) < 0)
 		return -1;
@@ -111,7 +130,7 @@ static int stage(struct revert *revert, struct vm_err *err)
 {
 	const struct vm_root *root = revert->op->root;
 	const struct vm_spec *spec = &revert->image.spec;
-	const char *id = revert->held->row.id;
+	const char *id = revert->held->row.id, *alias_path = revert->image.row.alias_path;
 	int from_fd = revert->image.dir_fd;
 	enum vm_copy how = VM_COPY_REFLINK;
 	char name[VM_LOCK_NAME_SIZE];
@@ -122,7 +141,8 @@ static int stage(struct revert *revert, struct vm_err *err)
 	    vm_disks_sync(revert->to_fd, spec, err) < 0 || link_logs(revert, err) < 0 ||
 	    stage_memory(revert, err) < 0 || vm_interrupt_check(err) < 0)
 		return -1;
-	return vm_fs_publish(revert->to_fd, VM_FILE_REVERTED, id, strlen(id), true, err);
+	return vm_fs_publish(revert->to_fd, VM_FILE_REVERTED, alias_path, strlen(alias_path), true,
+	                     err);
 }
 
 /* The two directories change places; ours is then the one that was staged. */

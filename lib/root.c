@@ -115,16 +115,26 @@ static int open_subdirs(struct vm_root *root, bool create, struct vm_err *err)
 	return 0;
 }
 
-/* A data root of an older vmctl has none; who only reads does without. */
-static int open_images(struct vm_root *root, enum vm_root_mode mode, struct vm_err *err)
+/* What a data root of an older vmctl has not; who only reads does without. */
+static int open_younger(struct vm_root *root, enum vm_root_mode mode, struct vm_err *err)
 {
-	bool there = vm_fs_exists(root->fd, VM_IMAGES_DIR);
+	VM_AUTO_CLOSE int pool_fd = -1;
+	const struct {
+		const char *name;
+		int *fd;
+	} dirs[] = {{VM_IMAGES_DIR, &root->images_fd}, {VM_POOL_DIR, &pool_fd}};
 
-	if (!there && mode == VM_ROOT_READ)
-		return 0;
-	root->images_fd = there ? vm_fs_open_dir(root->fd, VM_IMAGES_DIR, err)
-	                        : vm_fs_make_dir(root->fd, VM_IMAGES_DIR, err);
-	return root->images_fd < 0 ? vm_err_wrap(err, "data root %s", root->path) : 0;
+	for (size_t i = 0; i < VM_ARRAY_LEN(dirs); i++) {
+		bool there = vm_fs_exists(root->fd, dirs[i].name);
+
+		if (!there && mode == VM_ROOT_READ)
+			continue;
+		*dirs[i].fd = there ? vm_fs_open_dir(root->fd, dirs[i].name, err)
+		                    : vm_fs_make_dir(root->fd, dirs[i].name, err);
+		if (*dirs[i].fd < 0)
+			return vm_err_wrap(err, "data root %s", root->path);
+	}
+	return 0;
 }
 
 static int open_dirs(struct vm_root *root, enum vm_root_mode mode, struct vm_err *err)
@@ -144,7 +154,7 @@ static int open_dirs(struct vm_root *root, enum vm_root_mode mode, struct vm_err
 		return 0;
 	if (open_subdirs(root, mode == VM_ROOT_CREATE, err) < 0)
 		return -1;
-	return open_images(root, mode, err);
+	return open_younger(root, mode, err);
 }
 
 static int take_store_lock(struct vm_root *root, enum vm_lock_mode lock_mode, int64_t wait_ms,

@@ -55,6 +55,7 @@ void vm_root_close(struct vm_root *root);
 int vm_root_kind_fd(const struct vm_root *root, enum vm_kind kind);
 #define VM_GUESTS_DIR "guests"
 #define VM_IMAGES_DIR "images"
+#define VM_POOL_DIR "pool"
 
 /*
  * The store's lock below locks/. The gate gives an exclusive taker (migration, repair) its turn in

@@ -4,12 +4,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "alias.h"
 #include "events.h"
 #include "fs.h"
 #include "interrupt.h"
 #include "manifest.h"
 #include "remove.h"
 #include "revert.h"
+#include "save.h"
 
 enum { ENDING_WAIT_MS = 2000 };
 
@@ -104,7 +106,7 @@ static int bury(struct vm_op *op, struct vm_held *held, struct vm_err *err)
 		return -1;
 	/* Its saved state, if one is still there, is older than its disks: never to be loaded
 	 * again. */
-	if (vm_held_drop_saved(held, err) < 0)
+	if (vm_held_drop_saved(op, held, err) < 0)
 		return -1;
 	state = vm_settle_verdict(&held->row, held->driver, held->dir_fd, why, sizeof(why));
 	if (state == VM_STATE_FAILED)
@@ -140,7 +142,7 @@ static int end_by_force(struct vm_op *op, struct vm_held *held, struct vm_err *e
 	if (vm_held_intend(&stop, held, vm_state_name(held->row.state), VM_RUN_NONE, err) < 0 ||
 	    vm_vmm_reap(op->root, held->row.id, err) < 0 ||
 	    vm_driver_clean(held->driver, held->dir_fd, err) < 0 ||
-	    vm_held_drop_saved(held, err) < 0)
+	    vm_held_drop_saved(op, held, err) < 0)
 		return -1;
 	return settled(op, held, VM_STATE_STOPPED, 0, NULL, err);
 }
@@ -174,6 +176,9 @@ static int follow_guest(struct vm_op *op, struct vm_held *held, bool resume, str
 		rc = vm_driver_resume(&machine, err);
 		guest = VM_GUEST_RUNNING;
 	}
+	/* A standby that was killed before its point of no return. */
+	if (rc == 0)
+		rc = vm_save_put_back(held->dir_fd, err);
 	if (rc == 0 && (guest == VM_GUEST_PAUSED) == (held->row.state == VM_STATE_PAUSED))
 		rc = keep(op, held, err);
 	else if (rc == 0)
@@ -229,7 +234,7 @@ static int settle_restore(struct vm_op *op, struct vm_held *held, int alive, str
 /* stop --discard of a standby: once begun it is finished. */
 static int settle_discard(struct vm_op *op, struct vm_held *held, struct vm_err *err)
 {
-	if (vm_held_drop_saved(held, err) < 0)
+	if (vm_held_drop_saved(op, held, err) < 0)
 		return -1;
 	return settled(op, held, VM_STATE_STOPPED, 0, NULL, err);
 }
@@ -302,11 +307,24 @@ int vm_settle_again(struct vm_op *op, struct vm_held *held, struct vm_err *err)
 	return reload(op, held, err) < 0 ? -1 : vm_settle(op, held, &gone, err);
 }
 
+/*
+ * A load that was killed may have left the directory renamed away that its state names. Its VMM
+ * may be loading still, and goes first.
+ */
+static int settle_alias(struct vm_op *op, struct vm_held *held, struct vm_err *err)
+{
+	if (!held->row.alias_path[0])
+		return 0;
+	if (!has_vmm(held->row.state) && vm_vmm_reap(op->root, held->row.id, err) < 0)
+		return -1;
+	return vm_alias_settle(op->root, held->row.alias_path, err);
+}
+
 static int settle(struct vm_op *op, struct vm_held *held, struct vm_err *err)
 {
 	int alive = vm_vmm_alive(op->root, held->row.id, err);
 
-	if (alive < 0)
+	if (alive < 0 || settle_alias(op, held, err) < 0)
 		return -1;
 	if (strcmp(held->row.intent.verb, "rm") == 0)
 		return finish_removal(op, held, err);

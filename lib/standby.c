@@ -6,6 +6,8 @@
 #include "held.h"
 #include "interrupt.h"
 #include "manifest.h"
+#include "pool.h"
+#include "save.h"
 
 #define NEW_MEMORY VM_FILE_MEMORY ".new"
 #define NEW_STATE VM_FILE_STATE ".new"
@@ -20,19 +22,30 @@ static int sync_files(const struct vm_root *root, struct vm_held *held, struct v
 	return vm_fs_sync(root->guests_fd, NULL, err); /* a fork that runs was not synced before */
 }
 
-/*
- * Saves the paused guest under new names, then publishes: memory and state by rename, the manifest
- * last. Old memory may be mapped by this VMM and linked by forks; a rename leaves it untouched.
- */
-static int save_and_publish(struct vm_held *held, struct vm_machine *machine, const char *version,
-                            struct vm_err *err)
+/* What does not need the pause comes before it. */
+static int prepare(struct vm_op *op, struct vm_held *held, struct vm_save *ret_save,
+                   struct vm_err *err)
 {
 	/* No manifest of another time may be taken for this one's, whatever happens to us. */
 	if (vm_fs_unlink(held->dir_fd, VM_FILE_MANIFEST, err) < 0 ||
 	    vm_fs_unlink(held->dir_fd, NEW_MEMORY, err) < 0 ||
-	    vm_fs_unlink(held->dir_fd, NEW_STATE, err) < 0 ||
-	    vm_driver_save(machine, NEW_MEMORY, NEW_STATE, err) < 0 ||
-	    sync_files(machine->root, held, err) < 0 || vm_interrupt_check(err) < 0 ||
+	    vm_fs_unlink(held->dir_fd, NEW_STATE, err) < 0)
+		return -1;
+	return vm_save_prepare(op, held, held->dir_fd, NEW_MEMORY, ret_save, err);
+}
+
+/*
+ * Saves the paused guest under new names, then publishes: memory and state by rename, the manifest
+ * last.
+ */
+static int save_and_publish(struct vm_op *op, struct vm_held *held, struct vm_machine *machine,
+                            struct vm_save *save, const char *version, struct vm_err *err)
+{
+	if (vm_save_write(save, machine, NEW_MEMORY, NEW_STATE, err) < 0)
+		return -1;
+	vm_save_punch(op, save);
+	if (sync_files(machine->root, held, err) < 0 || vm_interrupt_check(err) < 0 ||
+	    vm_save_put_aside(held->dir_fd, err) < 0 ||
 	    vm_fs_rename(held->dir_fd, NEW_MEMORY, held->dir_fd, VM_FILE_MEMORY, err) < 0 ||
 	    vm_fs_rename(held->dir_fd, NEW_STATE, held->dir_fd, VM_FILE_STATE, err) < 0)
 		return -1;
@@ -62,6 +75,8 @@ static void go_on(struct vm_op *op, struct vm_held *held, struct vm_machine *mac
 		vm_fs_unlink(held->dir_fd, NEW_MEMORY, &ignored);
 		vm_err_clear(&ignored);
 		vm_fs_unlink(held->dir_fd, NEW_STATE, &ignored);
+		vm_err_clear(&ignored);
+		vm_save_put_back(held->dir_fd, &ignored);
 		vm_held_abandon(op, held);
 	}
 	vm_interrupt_resume();
@@ -72,15 +87,20 @@ static int save_and_end(struct vm_op *op, struct vm_held *held, struct vm_machin
 {
 	const struct vm_outcome outcome = {
 	        .state = VM_STATE_STANDBY, .version = version, .durable = true};
+	struct vm_save save;
 
-	if ((held->row.state == VM_STATE_RUNNING && vm_driver_pause(machine, err) < 0) ||
-	    save_and_publish(held, machine, version, err) < 0) {
+	if (prepare(op, held, &save, err) < 0 ||
+	    (held->row.state == VM_STATE_RUNNING && vm_driver_pause(machine, err) < 0) ||
+	    save_and_publish(op, held, machine, &save, version, err) < 0) {
 		go_on(op, held, machine, err);
 		return -1;
 	}
+	vm_op_progress(op, "'%s' is saved (memory: %s)", held->row.name,
+	               vm_save_how_name(save.how));
 	/* With the manifest in place there is no way back: a kill from here on ends in standby too.
 	 */
 	if (vm_vmm_kill(&machine->vmm, err) < 0 ||
+	    vm_pool_put(op->root, held->dir_fd, VM_FILE_MAPPED, err) < 0 ||
 	    vm_driver_clean(held->driver, held->dir_fd, err) < 0)
 		return -1;
 	return vm_held_commit(op, held, &outcome, err);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* start: boots a stopped or failed instance. */
+#include "files.h"
 #include "held.h"
 #include "manifest.h"
 
@@ -11,6 +12,7 @@ static int boot(struct vm_op *op, struct vm_held *held, struct vm_err *err)
 {
 	struct vm_driver_info binary;
 	struct vm_machine machine;
+	bool aliased = held->row.alias_path[0] != '\0';
 	int rc;
 
 	if (held->driver->probe(op->root, &binary, err) < 0)
@@ -22,13 +24,18 @@ static int boot(struct vm_op *op, struct vm_held *held, struct vm_err *err)
 	/* Not before: the intent may have given it another guest CID. */
 	machine = vm_held_machine(op, held);
 	machine.binary = &binary;
-	rc = vm_held_drop_saved(held, err);
+	rc = vm_held_drop_saved(op, held, err);
+	/* What it saves from now on names its files by their own names. */
+	if (rc == 0 && aliased)
+		rc = vm_files_drop_links(held->dir_fd, err);
 	if (rc == 0)
 		rc = vm_driver_boot(&machine, err);
 	if (rc == 0) {
 		const struct vm_outcome outcome = {.state = VM_STATE_RUNNING,
 		                                   .pid = machine.vmm.pid,
-		                                   .version = binary.version};
+		                                   .version = binary.version,
+		                                   .relocation = aliased ? "" : NULL,
+		                                   .alias_path = aliased ? "" : NULL};
 
 		rc = vm_held_commit(op, held, &outcome, err);
 	}

@@ -50,7 +50,7 @@ static int stop_vmm(struct vm_op *op, struct vm_held *held, const struct vm_stop
 	/* Interrupted while waiting: the intent stays, and says that an end from now on is a stop.
 	 */
 	if (rc < 0 || vm_driver_clean(held->driver, held->dir_fd, err) < 0 ||
-	    vm_held_drop_saved(held, err) < 0)
+	    vm_held_drop_saved(op, held, err) < 0)
 		return -1;
 	return vm_held_commit(op, held, &outcome, err);
 }
@@ -64,7 +64,7 @@ static int discard_standby(struct vm_op *op, struct vm_held *held, struct vm_err
 	const struct vm_outcome outcome = {.state = VM_STATE_STOPPED};
 
 	if (vm_held_intend(op, held, "discard", VM_RUN_NONE, err) < 0 ||
-	    vm_held_drop_saved(held, err) < 0)
+	    vm_held_drop_saved(op, held, err) < 0)
 		return -1;
 	return vm_held_commit(op, held, &outcome, err);
 }

@@ -231,6 +231,7 @@ struct vm_change {
 	pid_t pid;                      /* 0: no VMM */
 	const char *hypervisor_version; /* NULL: as it was */
 	const char *relocation;         /* NULL: as it was */
+	const char *alias_path;         /* NULL: as it was; "": none */
 	const char *failure;            /* NULL: none */
 	const char *next_detail; /* not NULL: the operation goes on, with this in its intent */
 };

@@ -272,15 +272,16 @@ static int apply_change(struct vm_store *store, const struct vm_change *change, 
 {
 	bool occupies = change->state == VM_STATE_RUNNING || change->state == VM_STATE_PAUSED;
 
-	if (vm_sql_run(
-	            store, err,
-	            "UPDATE instance SET state = ?, generation = generation + 1, pid = ?,"
-	            " occupies = ?, hypervisor_version = ifnull(?, hypervisor_version),"
-	            " relocation = ifnull(?, relocation), failure = ifnull(?, ''), changed_us = ?"
-	            " WHERE id = ? AND generation = ?",
-	            "tiitttiti", vm_state_name(change->state), (int64_t)change->pid,
-	            (int64_t)occupies, change->hypervisor_version, change->relocation,
-	            change->failure, vm_realtime_us(), change->id, change->generation) < 0)
+	if (vm_sql_run(store, err,
+	               "UPDATE instance SET state = ?, generation = generation + 1, pid = ?,"
+	               " occupies = ?, hypervisor_version = ifnull(?, hypervisor_version),"
+	               " relocation = ifnull(?, relocation), alias_path = ifnull(?, alias_path),"
+	               " failure = ifnull(?, ''), changed_us = ?"
+	               " WHERE id = ? AND generation = ?",
+	               "tiittttiti", vm_state_name(change->state), (int64_t)change->pid,
+	               (int64_t)occupies, change->hypervisor_version, change->relocation,
+	               change->alias_path, change->failure, vm_realtime_us(), change->id,
+	               change->generation) < 0)
 		return -1;
 	if (sqlite3_changes(store->db) != 1)
 		return vm_err_set(err, VM_ERR_INVALID_STATE,

@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include "alias.h"
 #include "remove.h"
 #include "util.h"
 
@@ -32,7 +33,9 @@ static int drop_dead(struct vm_op *op, const char *id, struct vm_lock *lock, str
 	event.message = "half made by a vmctl that was killed";
 	/* Between our look and our lock the maker may have published and let go: look again. */
 	rc = row.state == VM_STATE_CREATING;
-	if (rc && vm_remove(op, id, lock, &event, err) < 0)
+	if (rc && (vm_vmm_reap(op->root, id, err) < 0 ||
+	           vm_alias_settle(op->root, row.alias_path, err) < 0 ||
+	           vm_remove(op, id, lock, &event, err) < 0))
 		rc = -1;
 	vm_instance_free(&row);
 	return rc;

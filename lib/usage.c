@@ -15,6 +15,7 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 
+#include "alias.h"
 #include "fs.h"
 #include "util.h"
 
@@ -203,9 +204,18 @@ static int scan_name(void *ctx, int dir_fd, const char *name, struct vm_err *err
 	return 0;
 }
 
+/* The directories of one kind. */
+struct scan_kind {
+	struct vm_usage *usage;
+	const struct vm_root *root;
+	enum vm_kind kind;
+};
+
 static int scan_directory(void *ctx, int dir_fd, const char *name, struct vm_err *err)
 {
-	struct scan scan = {.usage = ctx};
+	const struct scan_kind *all = ctx;
+	struct scan scan = {.usage = all->usage};
+	VM_AUTO_CLOSE int fd = -1;
 	char(*id)[VM_ID_LEN + 1];
 
 	if (!vm_id_valid(name))
@@ -215,7 +225,8 @@ static int scan_directory(void *ctx, int dir_fd, const char *name, struct vm_err
 	if (!id)
 		return -1;
 	memcpy(*id, name, sizeof(*id));
-	if (vm_fs_each(dir_fd, name, scan_name, &scan, err) == 0)
+	fd = vm_alias_open_dir(all->root, all->kind, name, err);
+	if (fd >= 0 && vm_fs_each(fd, ".", scan_name, &scan, err) == 0)
 		return 0;
 	if (vm_fs_exists(dir_fd, name))
 		return -1;
@@ -266,12 +277,14 @@ int vm_usage_scan(const struct vm_root *root, struct vm_usage **ret, struct vm_e
 
 	if (!usage)
 		return -1;
-	if ((root->guests_fd >= 0 &&
-	     vm_fs_each(root->guests_fd, ".", scan_directory, usage, err) < 0) ||
-	    (root->images_fd >= 0 &&
-	     vm_fs_each(root->images_fd, ".", scan_directory, usage, err) < 0)) {
-		vm_usage_free(usage);
-		return -1;
+	for (enum vm_kind kind = VM_KIND_INSTANCE; kind <= VM_KIND_IMAGE; kind++) {
+		struct scan_kind all = {usage, root, kind};
+		int dir_fd = vm_root_kind_fd(root, kind);
+
+		if (dir_fd >= 0 && vm_fs_each(dir_fd, ".", scan_directory, &all, err) < 0) {
+			vm_usage_free(usage);
+			return -1;
+		}
 	}
 	sort_all(usage);
 	*ret = usage;

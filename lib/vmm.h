@@ -17,6 +17,7 @@
 
 #include "err.h"
 #include "root.h"
+#include "view.h"
 
 struct vm_vmm {
 	pid_t pid;
@@ -40,6 +41,14 @@ struct vm_vmm {
  */
 int vm_vmm_spawn(const struct vm_root *root, const char *id, int dir_fd, const char *const *argv,
                  struct vm_vmm *ret_vmm, struct vm_err *err);
+
+/*
+ * The same, in a mount namespace of its own if `view` is not NULL. Errors: those of the namespace
+ * too (system).
+ */
+int vm_vmm_spawn_in(const struct vm_root *root, const char *id, int dir_fd,
+                    const struct vm_view *view, const char *const *argv, struct vm_vmm *ret_vmm,
+                    struct vm_err *err);
 
 /* Finds the instance's VMM: 1 alive (`*ret_vmm` is open), 0 there is none, -1. */
 int vm_vmm_open(const struct vm_root *root, const char *id, struct vm_vmm *ret_vmm,

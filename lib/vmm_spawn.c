@@ -17,6 +17,7 @@
 #include "lock.h"
 #include "proc.h"
 #include "util.h"
+#include "view.h"
 #include "vmm.h"
 
 enum { ALIVE_WAIT_MS = 2000, ALIVE_FD = 3 };
@@ -26,7 +27,9 @@ struct spawn {
 	const struct vm_root *root;
 	const char *id;
 	const char *const *argv;
+	const struct vm_view *view; /* or NULL */
 	int dir_fd, alive_fd, in_fd, out_fd, log_fd;
+	int exec_fd;   /* the hypervisor's binary, where its path may not lead to it; else -1 */
 	int report_fd; /* a struct failure goes here; closed by a successful exec */
 };
 
@@ -34,6 +37,8 @@ struct spawn {
 struct failure {
 	int number;   /* errno */
 	bool in_exec; /* the hypervisor cannot be executed; else the host is short of something */
+	const char
+	        *view; /* what it could not do for its view: a constant, the same in the parent */
 };
 
 static void close_spawn(struct spawn *spawn)
@@ -42,6 +47,7 @@ static void close_spawn(struct spawn *spawn)
 	vm_cleanup_close(&spawn->in_fd);
 	vm_cleanup_close(&spawn->out_fd);
 	vm_cleanup_close(&spawn->log_fd);
+	vm_cleanup_close(&spawn->exec_fd);
 	vm_cleanup_close(&spawn->report_fd);
 }
 
@@ -124,8 +130,8 @@ static int record_self(int fd)
  */
 static void close_all_but(const struct spawn *spawn)
 {
-	int keep[] = {spawn->dir_fd, spawn->alive_fd, spawn->in_fd,
-	              spawn->out_fd, spawn->log_fd,   spawn->report_fd};
+	int keep[] = {spawn->dir_fd, spawn->alive_fd, spawn->in_fd,    spawn->out_fd,
+	              spawn->log_fd, spawn->exec_fd,  spawn->report_fd};
 	unsigned from = ALIVE_FD;
 
 	for (size_t i = 1; i < VM_ARRAY_LEN(keep); i++) {
@@ -137,6 +143,8 @@ static void close_all_but(const struct spawn *spawn)
 		}
 	}
 	for (size_t i = 0; i < VM_ARRAY_LEN(keep); i++) {
+		if (keep[i] < 0)
+			continue;
 		if ((unsigned)keep[i] > from)
 			syscall(SYS_close_range, from, (unsigned)keep[i] - 1, 0);
 		from = (unsigned)keep[i] + 1;
@@ -144,10 +152,27 @@ static void close_all_but(const struct spawn *spawn)
 	syscall(SYS_close_range, from, ~0U, 0);
 }
 
+/* By descriptor where something else is shown where the binary is. Returns on failure only. */
+static void execute(const struct spawn *spawn)
+{
+	static char *const environment[] = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", NULL};
+
+	if (spawn->exec_fd >= 0)
+		syscall(SYS_execveat, spawn->exec_fd, "", spawn->argv, environment, AT_EMPTY_PATH);
+	else
+		execve(spawn->argv[0], (char *const *)spawn->argv, environment);
+}
+
+static int enter_view(const struct spawn *spawn, struct failure *failure)
+{
+	if (spawn->view)
+		failure->view = vm_view_enter(spawn->view, spawn->dir_fd);
+	return failure->view ? -1 : 0;
+}
+
 /* The child: everything it inherits by accident is closed at exec, the liveness lock is not. */
 static _Noreturn void become_vmm(const struct spawn *spawn)
 {
-	static char *const environment[] = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", NULL};
 	struct failure failure = {0};
 
 	close_all_but(spawn);
@@ -159,12 +184,12 @@ static _Noreturn void become_vmm(const struct spawn *spawn)
 	 * early.
 	 */
 	if (record_self(spawn->alive_fd) == 0 && setsid() >= 0 && fchdir(spawn->dir_fd) == 0 &&
-	    dup2(spawn->in_fd, STDIN_FILENO) >= 0 && dup2(spawn->out_fd, STDOUT_FILENO) >= 0 &&
-	    dup2(spawn->log_fd, STDERR_FILENO) >= 0 &&
+	    enter_view(spawn, &failure) == 0 && dup2(spawn->in_fd, STDIN_FILENO) >= 0 &&
+	    dup2(spawn->out_fd, STDOUT_FILENO) >= 0 && dup2(spawn->log_fd, STDERR_FILENO) >= 0 &&
 	    syscall(SYS_close_range, ALIVE_FD, ~0U, CLOSE_RANGE_CLOEXEC) == 0 &&
 	    fcntl(spawn->alive_fd, F_SETFD, 0) == 0) {
 		failure.in_exec = true;
-		execve(spawn->argv[0], (char *const *)spawn->argv, environment);
+		execute(spawn);
 	}
 	failure.number = errno;
 	if (write(spawn->report_fd, &failure, sizeof(failure)) < 0)
@@ -186,6 +211,9 @@ static int await_exec(const struct spawn *spawn, int report_fd, struct vm_err *e
 		return 0;
 	if (n == (ssize_t)sizeof(failure))
 		errno = failure.number;
+	if (failure.view)
+		return vm_err_sys(err, "showing the VMM another directory as %s: %s",
+		                  spawn->view->path, failure.view);
 	if (!failure.in_exec)
 		return vm_fs_fail(spawn->root->run_fd, vm_root_alive_name(spawn->id, alive),
 		                  "recording the VMM in", err);
@@ -227,25 +255,50 @@ static int fork_vmm(struct spawn *spawn, struct vm_vmm *ret_vmm, struct vm_err *
 	return -1;
 }
 
-int vm_vmm_spawn(const struct vm_root *root, const char *id, int dir_fd, const char *const *argv,
-                 struct vm_vmm *ret_vmm, struct vm_err *err)
+/* Whether the hypervisor would be looked for where the view shows something else. */
+static bool is_hidden(const struct vm_view *view, const char *binary)
+{
+	return vm_path_is_below(binary, view->path) ||
+	       (view->ground && strcmp(view->ground, "/") != 0 && view->entry_count == 0 &&
+	        vm_path_is_below(binary, view->ground));
+}
+
+static int open_binary(struct spawn *spawn, struct vm_err *err)
+{
+	if (!spawn->view || !is_hidden(spawn->view, spawn->argv[0]))
+		return 0;
+	spawn->exec_fd = open(spawn->argv[0], O_PATH | O_CLOEXEC);
+	return spawn->exec_fd < 0 ? vm_err_sys(err, "opening %s", spawn->argv[0]) : 0;
+}
+
+int vm_vmm_spawn_in(const struct vm_root *root, const char *id, int dir_fd,
+                    const struct vm_view *view, const char *const *argv, struct vm_vmm *ret_vmm,
+                    struct vm_err *err)
 {
 	struct spawn spawn = {
 	        .root = root,
 	        .id = id,
 	        .argv = argv,
+	        .view = view,
 	        .dir_fd = dir_fd,
 	        .alive_fd = -1,
 	        .in_fd = -1,
 	        .out_fd = -1,
 	        .log_fd = -1,
+	        .exec_fd = -1,
 	        .report_fd = -1,
 	};
 	int rc = -1;
 
-	if (take_alive(root, id, &spawn.alive_fd, err) == 0 &&
+	if (open_binary(&spawn, err) == 0 && take_alive(root, id, &spawn.alive_fd, err) == 0 &&
 	    open_streams(dir_fd, &spawn, err) == 0)
 		rc = fork_vmm(&spawn, ret_vmm, err);
 	close_spawn(&spawn);
 	return rc;
+}
+
+int vm_vmm_spawn(const struct vm_root *root, const char *id, int dir_fd, const char *const *argv,
+                 struct vm_vmm *ret_vmm, struct vm_err *err)
+{
+	return vm_vmm_spawn_in(root, id, dir_fd, NULL, argv, ret_vmm, err);
 }

@@ -17,13 +17,13 @@ open_files() {
 	find -L "/proc/$(field "$1" .pid)/fd" -type f -printf '%D:%i\n' 2>/dev/null | sort -u
 }
 
-# adopts_and_runs DIRECTORY: a snapshot whose files were in that directory, which is gone by now.
+# adopts_and_runs DIRECTORY [HOW]: a snapshot whose files were in that directory, which is gone by now.
 adopts_and_runs() {
-	local dir=$1 i pids=() name seen=()
+	local dir=$1 how=${2:-auto} i pids=() name seen=()
 	make_foreign "$dir" 2
 	rm -rf "$dir"
 	vmctl snapshot adopt old --state foreign.state --memory foreign.memory \
-		--disk "$dir/disk0.raw=foreign.0" --disk d1=foreign.1
+		--disk "$dir/disk0.raw=foreign.0" --disk d1=foreign.1 --relocate "$how"
 	for i in 1 2 3 4 5 6 7 8; do
 		vmctl snapshot fork old/base "f-$i" >/dev/null &
 		pids+=($!)
@@ -66,6 +66,37 @@ adopts_and_runs() {
 @test "the same with long ones" {
 	elsewhere=$(mktemp -d /tmp/vmctl-XXXXXX)
 	adopts_and_runs "$elsewhere/0123456789/0123456789/0123456789/0123456789/0123456789"
+}
+
+@test "by an alias in namespaces: the state stays as it is, and each fork sees its own files" {
+	vmctl_yaml 'alias: namespace'
+	adopts_and_runs "$BATS_TEST_TMPDIR/some where/else" alias
+	assert_equal "$(vmctl stats -o json | jq .counters.forks.alias)" 10
+	assert_equal "$(vmctl snapshot inspect old/base | jq -r '.relocation, .alias_path' | xargs)" \
+		"alias $BATS_TEST_TMPDIR/some where/else"
+	assert_equal "$(cmp foreign.state "$(vmctl snapshot inspect old/base | jq -r .directory)/vmstate")" ''
+	run -8 vmctl snapshot export old/base -o image
+}
+
+@test "by an alias with a link, one after the other" {
+	vmctl_yaml 'alias: symlink'
+	adopts_and_runs "$BATS_TEST_TMPDIR/else" alias
+	assert_equal "$(vmctl stats -o json | jq .counters.forks.alias)" 10
+}
+
+@test "what cannot be shown as one directory is no alias" {
+	make_foreign "$PWD/old" 1
+	run -2 vmctl snapshot adopt old --state foreign.state --memory foreign.memory \
+		--disk d0=foreign.0 --relocate no
+	# Two directories.
+	vmctl state rewrite foreign.state --path "$PWD/old/v.sock=$PWD/ald/v.sock" --to two.state
+	run -8 vmctl snapshot adopt old --state two.state --memory foreign.memory \
+		--disk d0=foreign.0 --relocate alias
+	assert_output --partial 'are in two'
+	assert_equal "$(vmctl snapshot ls -q)" ''
+	vmctl snapshot adopt old --state two.state --memory foreign.memory --disk d0=foreign.0 \
+		--relocate rewrite
+	assert_clean
 }
 
 @test "an adopted image says where it came from, and what is counted agrees" {

@@ -34,7 +34,9 @@ walk() {
 }
 
 # is_racy POINT: threads of one verb meet it more or less often from run to run, so that its last time
-# may not come: how many slots a thread tries depends on those that the others hold just then.
+# may not come: how many slots a thread tries depends on those that the others hold just then, and
+# whether a save takes a file out of the pool (pool.take) or makes one (fs.create) on what the runs before
+# have put there.
 is_racy() {
 	[[ $1 =~ ^(${racy:--}) ]]
 }
@@ -135,6 +137,7 @@ scenario_standby() {
 		assert_equal "$(guest_state web)" Running
 		wait_for ticked_past web "${tick:-0}"
 	}
+	local racy='pool|fs\.create'
 	vmctl fork rest web
 	prepare=prepare_running next=standby_or_restore walk standby web
 	assert_equal "$(boots_of web)" 0
@@ -260,7 +263,7 @@ scenario_forks() {
 }
 
 scenario_fork_running() {
-	local touch=resume racy=$threads_race forks=(-n 2 --name 'web-{}' --atomic --from-running) want=2 whole=goes_on_running
+	local touch=resume racy="$threads_race|pool|fs\.create" forks=(-n 2 --name 'web-{}' --atomic --from-running) want=2 whole=goes_on_running
 	vmctl fork rest src
 	wait_for has_ticked src
 	source_pid=$(field src .pid)
@@ -268,141 +271,6 @@ scenario_fork_running() {
 	tick=$(last_tick src)
 	wait_for ticked_past src "$tick"
 	assert_equal "$(boots_of src)" 0
-}
-
-# --- snapshots ------------------------------------------------------------------------------------
-
-# No snapshot of src but the one that is to stay, if any.
-prepare_snapshots() {
-	local name
-	for name in $(vmctl snapshot ls -o json src | jq -r '.[].name'); do
-		[ "$name" = "${stays:-}" ] || vmctl snapshot rm "$name" >/dev/null
-	done
-}
-
-# The same snapshot again, or another verb on the instance.
-snapshot_again() {
-	if [ $((points % 2)) = 0 ]; then
-		vmctl "$touch" src >/dev/null
-	else
-		retry 4 snapshot create src one
-		assert_equal "$(vmctl snapshot ls -q src | wc -l)" 1
-	fi
-	source_is_whole
-}
-
-scenario_snapshot() {
-	local touch=standby whole=frozen_is_whole
-	vmctl fork rest src --target-state standby
-	source_dir=$(dir_of src)
-	source_sums=$(sums_in "$source_dir")
-	prepare=prepare_snapshots next=snapshot_again walk snapshot create src one --label a=b
-	vmctl stop --discard src
-	source_sums=$(sums_in "$source_dir")
-	prepare=prepare_snapshots next=snapshot_stopped_again walk snapshot create src one
-}
-
-snapshot_stopped_again() {
-	retry 4 snapshot create src one
-	source_is_whole
-}
-
-scenario_snapshot_running() {
-	local touch=resume whole=goes_on_running
-	vmctl fork rest src
-	wait_for has_ticked src
-	source_pid=$(field src .pid)
-	prepare=prepare_snapshots next=snapshot_again walk snapshot create src one
-	tick=$(last_tick src)
-	wait_for ticked_past src "$tick"
-	assert_equal "$(boots_of src)" 0
-}
-
-scenario_snapshot_rm() {
-	prepare_snapshot() {
-		vmctl snapshot create rest one >/dev/null 2>&1 || true
-	}
-	rm_snapshot_again() {
-		retry 3 snapshot rm rest/one
-		run -3 vmctl snapshot inspect rest/one
-	}
-	prepare=prepare_snapshot next=rm_snapshot_again walk snapshot rm rest/one
-}
-
-# src, in standby with a disk that has moved on, goes back to one of its snapshots.
-scenario_snapshot_restore() {
-	local then sums
-	prepare_to_revert() {
-		vmctl stop --discard src >/dev/null
-		printf 'changed since' | dd of="$(dir_of src)/disk-root.img" conv=notrunc status=none
-	}
-	# Whole, whichever of the two it is: never the disk of one with the memory of the other.
-	revert_again() {
-		local disk
-		vmctl "${after[points % 2]}" src >/dev/null 2>&1 || true
-		disk=$(head -c 13 "$(dir_of src)/disk-root.img")
-		case $(state_of src) in
-		stopped) assert_equal "$disk" 'changed since' ;;
-		standby) assert_equal "$(sha256sum <"$(dir_of src)/disk-root.img")" "$then" ;;
-		*) fail "src is $(state_of src)" ;;
-		esac
-		retry 0 snapshot restore src then
-		assert_equal "$(sha256sum <"$(dir_of src)/disk-root.img")" "$then"
-		assert_equal "$(state_of src)" standby
-		assert_equal "$(image_sums_of src/then)" "$sums"
-	}
-	image_sums_of() {
-		sums_in "$(vmctl snapshot inspect "$1" | jq -r .directory)"
-	}
-	local after=(standby 'pause')
-	vmctl fork rest src --target-state standby
-	vmctl snapshot create src then
-	then=$(sha256sum <"$(dir_of src)/disk-root.img")
-	sums=$(image_sums_of src/then)
-	prepare=prepare_to_revert next=revert_again walk snapshot restore src then
-	vmctl restore src
-	wait_for has_ticked src
-}
-
-# Compressed by the one verb and unpacked by the other.
-scenario_snapshot_compress() {
-	local sums dir anew=yes
-	prepare_raw() {
-		[ -e "$dir/memory" ] || vmctl snapshot fork src/base web --target-state standby >/dev/null
-		vmctl rm --force web >/dev/null 2>&1 || true
-		rm -f "$dir/memory.zst"
-	}
-	prepare_packed() {
-		vmctl rm --force web >/dev/null 2>&1 || true
-		vmctl snapshot compress src/base >/dev/null
-	}
-	fork_it() {
-		vmctl rm --force web >/dev/null 2>&1 || true
-		vmctl snapshot fork src/base web --target-state standby >/dev/null
-		assert_equal "$(sha256sum <"$(dir_of web)/memory")" "$sums"
-	}
-	vmctl fork rest src --target-state standby
-	vmctl snapshot create src base
-	dir=$(vmctl snapshot inspect src/base | jq -r .directory)
-	sums=$(sha256sum <"$dir/memory")
-	prepare=prepare_raw next=fork_it walk snapshot compress src/base
-	prepare=prepare_packed next=fork_it walk snapshot fork src/base web --target-state standby
-}
-
-scenario_snapshot_fork() {
-	prepare_no_fork() {
-		vmctl rm --force web >/dev/null 2>&1 || true
-	}
-	fork_image_again() {
-		retry 4 snapshot fork src/base web
-		assert_equal "$(guest_state web)" Running
-		assert_equal "$(sums_in "$source_dir")" "$source_sums"
-	}
-	vmctl fork rest src --target-state standby
-	vmctl snapshot create src base
-	source_dir=$(vmctl snapshot inspect src/base | jq -r .directory)
-	source_sums=$(sums_in "$source_dir")
-	prepare=prepare_no_fork next=fork_image_again walk snapshot fork src/base web
 }
 
 # --- repair itself ---------------------------------------------------------------------------------

@@ -8,6 +8,10 @@
 load helpers
 load sound
 load faults
+load alias
+load faults_alias
+load foreign
+load faults_snapshot
 
 setup() {
 	sound_setup
@@ -28,7 +32,7 @@ strike() {
 	run env VMCTL_FAULT="$point:kill" vmctl "$@"
 	case $point in
 	# It is the child that dies there; the verb says so and undoes what it has done.
-	vmm.record*) assert_equal "$status $output" "9 ${output}" ;;
+	vmm.record* | vmm.view*) assert_equal "$status $output" "9 ${output}" ;;
 	*) { is_racy "$point" && [ "$status" = 0 ]; } || assert_equal "$status $output" "137 $output" ;;
 	esac
 }
@@ -105,6 +109,34 @@ strike() {
 	scenario_snapshot_compress
 }
 
+@test "restore and fork by a symbolic link" {
+	scenario_alias symlink
+}
+
+@test "restore and fork by a symbolic link where no directory was" {
+	scenario_alias symlink gone
+}
+
+@test "fork by a symbolic link in the place of an instance's directory" {
+	scenario_alias_of_instance
+}
+
+@test "restore and fork by a namespace" {
+	scenario_alias namespace
+}
+
+@test "snapshot adopt" {
+	scenario_snapshot_adopt
+}
+
+@test "snapshot import" {
+	scenario_snapshot_import
+}
+
+@test "snapshot export" {
+	scenario_snapshot_export
+}
+
 @test "doctor --repair" {
 	scenario_repair
 }
@@ -119,12 +151,20 @@ strike() {
 	vmctl create web --kernel "$guest" --memory 16M --disk size=1M --start
 	vmctl pause web && vmctl resume web && vmctl standby web && vmctl restore web
 	vmctl fork web one --from-running --target-state standby
-	VMCTL_ROOT=$PWD/other vmctl create web --kernel "$guest" --memory 16M
-	VMCTL_ROOT=$PWD/other vmctl rm web
+	printf 'memory:\n  pool_max: 0\n' >no-pool.yaml
+	export VMCTL_ROOT=$PWD/other VMCTL_CONFIG=$PWD/no-pool.yaml
+	vmctl create web --kernel "$guest" --memory 16M --start
+	vmctl standby web
+	vmctl rm --force web
+	export VMCTL_ROOT=$PWD/root VMCTL_CONFIG=
+	make_alias_image src base "$PWD/recorded"
+	vmctl snapshot fork src/base aliased
 	: >/dev/shm/sem.vmctl-zzzzzzzzzzzzzzzzzzzzzzzz-gone
 	vmctl doctor --repair
 	assert [ ! -e /dev/shm/sem.vmctl-zzzzzzzzzzzzzzzzzzzzzzzz-gone ]
-	vmctl stop --time 60 web && vmctl rm web
+	vmctl stop --time 60 web && vmctl start web
+	# Over the memory that the stop has dropped.
+	vmctl standby web && vmctl rm --force web
 	unset VMCTL_FAULT_TRACE
 	vmctl doctor --fault-points -o json | jq -r '.[].point' | sort >listed
 	sed 's/#.*//' trace | sort -u >passed

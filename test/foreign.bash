@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154,SC2034 # the helpers set guest; foreign_tick is for the test
 # Snapshots that vmctl has not made: `load foreign` after `load helpers`.
 
 # make_foreign DIRECTORY [DRIVES]: a guest in Firecracker, started by hand, with absolute paths below

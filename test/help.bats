@@ -51,6 +51,8 @@ help_synopsis() {
 	done
 	for program in "$bin"/vmctl-*; do
 		verb=${program##*/vmctl-}
+		# A group's commands may be in a program of their own.
+		[[ $verb != *-* ]] || verb=${verb%%-*}
 		grep -qx "$verb" <<<"$verbs" || fail "$verb is not in vmctl --help"
 	done
 }

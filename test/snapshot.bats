@@ -171,15 +171,15 @@ image_field() {
 @test "restore takes an instance back in place: memory, disk and all, and keeps its logs and name" {
 	local tick id cid counter
 	make_running web
-	vmctl snapshot create web then
+	vmctl snapshot create web back
 	id=$(field web .id) cid=$(field web .guest_cid)
 	tick=$(last_tick web)
 	wait_for ticked_past web "$((tick + 5))"
-	run -6 vmctl snapshot restore web then
+	run -6 vmctl snapshot restore web back
 	assert_output --partial 'web is running'
 	vmctl standby web
 	counter=$(disk_counter web)
-	run -0 vmctl snapshot restore web then
+	run -0 vmctl snapshot restore web back
 	assert_output web
 	assert_equal "$(state_of web) $(field web .id) $(field web .guest_cid)" "standby $id $cid"
 	assert [ "$(disk_counter web)" -lt "$counter" ]
@@ -194,7 +194,7 @@ image_field() {
 	vmctl snapshot create web disks
 	vmctl start web
 	kill -9 "$(field web .pid)"
-	wait_for eval '[ "$(state_of web)" = failed ]'
+	vmctl wait web --state failed
 	vmctl snapshot restore web "$(image_field web/disks .id)"
 	assert_equal "$(state_of web)" stopped
 	assert_equal "$(field web .failure)" null
@@ -331,7 +331,7 @@ image_field() {
 	mount_root 512M xfs
 	vmctl_yaml 'limits: {min_free_disk: 0}'
 	make_running web --memory 32M --disk id=data,size=64M
-	dd if=/dev/urandom of="$(dir_of web)/disk-data.img" bs=1M count=8 conv=notrunc status=none
+	dd if=/dev/urandom of="$(dir_of web)/disk-data.img" bs=1M count=40 conv=notrunc status=none
 	vmctl standby web
 	vmctl snapshot create web a
 	vmctl snapshot create web b

@@ -40,6 +40,7 @@ enum cli_flags {
 	CLI_PRINTS = 1 << 1,   /* prints instances: -q */
 	CLI_DISPATCH = 1 << 2, /* options end at the first operand, which is a verb */
 	CLI_MEASURES = 1 << 3, /* prints numbers: -o prometheus */
+	CLI_WRITES = 1 << 4,   /* prints no results: -o is its own, and names a file */
 };
 
 enum { CLI_ANY = -1 };
@@ -66,6 +67,8 @@ struct cli_verb {
 struct cli_group {
 	const char *name;                       /* "snapshot" */
 	const struct cli_verb *const *commands; /* NULL-terminated */
+	/* The program, vmctl-NAME, that has those without `run`; or NULL. It has its own group. */
+	const char *other;
 };
 
 enum cli_output { CLI_TABLE, CLI_JSON, CLI_PROMETHEUS };

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -115,7 +116,7 @@ static int no_command(const struct cli *cli, const char *name, struct vm_err *er
 		return cli_usage(cli, err, "missing argument: expected COMMAND");
 	if (name[0] == '-')
 		return cli_usage(cli, err, "unknown option '%s'", name);
-	while (cli->group->commands[count] != NULL && count < CLI_COMMANDS_MAX) {
+	while (count < CLI_COMMANDS_MAX && cli->group->commands[count] != NULL) {
 		words[count] = cli->group->commands[count]->name;
 		count++;
 	}
@@ -143,6 +144,28 @@ static int run_group(struct cli *cli, const char *name)
 	return end(cli, rc, &err);
 }
 
+/* The program with the group's other commands: it is beside this one, or in PATH. */
+static int become(struct cli *cli, char **argv)
+{
+	const char *name = cli->group->other;
+	struct vm_err err = {0};
+	char own[PATH_MAX];
+	ssize_t len = readlink("/proc/self/exe", own, sizeof(own) - 1);
+	VM_AUTO_FREE char *path = NULL;
+	char *slash;
+
+	own[len > 0 ? len : 0] = '\0';
+	slash = strrchr(own, '/');
+	if (slash != NULL)
+		path = vm_strf(&err, "%.*s/%s", (int)(slash - own), own, name);
+	if (path != NULL)
+		(void)execv(path, argv);
+	vm_err_clear(&err);
+	(void)execvp(name, argv);
+	cli_progress_init(&cli->progress, cli->program, false);
+	return end(cli, vm_err_sys(&err, "cannot run %s", name), &err);
+}
+
 int cli_main_group(const struct cli_group *group, void *options, int argc, char **argv)
 {
 	struct cli cli = begin(group->name, options);
@@ -151,5 +174,7 @@ int cli_main_group(const struct cli_group *group, void *options, int argc, char 
 	cli.verb = argc > 1 ? find_command(group, argv[1]) : NULL;
 	if (cli.verb == NULL)
 		return run_group(&cli, argc > 1 ? argv[1] : NULL);
+	if (cli.verb->run == NULL)
+		return become(&cli, argv);
 	return run(&cli, argc - 1, argv + 1);
 }

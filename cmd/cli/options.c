@@ -44,12 +44,21 @@ static int argument_kind(const struct cli_option *option)
 	return option->optional ? optional_argument : required_argument;
 }
 
+static const struct cli_option *find_key(const struct table *table, int key)
+{
+	for (size_t i = 0; i < table->count; i++)
+		if (table->all[i]->key == key)
+			return table->all[i];
+	return NULL;
+}
+
 static void add_options(struct table *table, const struct cli_option *options, unsigned flags)
 {
 	char *end = table->shorts + strlen(table->shorts);
 
 	for (; options != NULL && options->name != NULL; options++) {
-		if ((options->needs & flags) != options->needs)
+		if ((options->needs & flags) != options->needs ||
+		    (options->key == 'o' && find_key(table, 'o') != NULL))
 			continue;
 		assert(table->count < OPTIONS_MAX);
 		table->all[table->count] = options;
@@ -64,14 +73,6 @@ static void add_options(struct table *table, const struct cli_option *options, u
 		if (options->argument != NULL)
 			*end++ = ':';
 	}
-}
-
-static const struct cli_option *find_key(const struct table *table, int key)
-{
-	for (size_t i = 0; i < table->count; i++)
-		if (table->all[i]->key == key)
-			return table->all[i];
-	return NULL;
 }
 
 /* `word` is "--cuont" or "--cuont=3". */
@@ -158,6 +159,8 @@ static int take_option(struct cli *cli, int key, const char *value, struct vm_er
 		cli->root_option = value;
 		return 0;
 	case 'o':
+		if ((cli->verb->flags & CLI_WRITES) != 0)
+			return cli->verb->option(cli->options, key, value, err);
 		return take_output(cli, value, err);
 	case 'q':
 		cli->quiet = true;

@@ -5,7 +5,15 @@
 #include "snapshot.h"
 #include "util.h"
 
-enum { KEY_STATE = SNAPSHOT_INFO_KEYS, KEY_MEMORY, KEY_DISK, KEY_KERNEL, KEY_INITRD, KEY_VCPUS };
+enum {
+	KEY_STATE = SNAPSHOT_INFO_KEYS,
+	KEY_MEMORY,
+	KEY_DISK,
+	KEY_KERNEL,
+	KEY_INITRD,
+	KEY_VCPUS,
+	KEY_RELOCATE
+};
 
 static const struct cli_option adopt_options[] = {
         {"state", KEY_STATE, "FILE", "the state file (vmstate) of the snapshot", 0, false},
@@ -19,6 +27,10 @@ static const struct cli_option adopt_options[] = {
         {"initrd", KEY_INITRD, "FILE", "and an initrd", 0, false},
         {"vcpus", KEY_VCPUS, "N", "how many vCPUs the guest has, where the state does not tell", 0,
          false},
+        {"relocate", KEY_RELOCATE, "HOW",
+         "auto, rewrite (change the paths in the state) or alias (show its files where it names "
+         "them)",
+         0, false},
         SNAPSHOT_INFO_OPTIONS,
         {NULL, 0, NULL, NULL, 0, false},
 };
@@ -54,6 +66,24 @@ static int take_vcpus(struct vm_adopt_request *adopt, const char *value, struct 
 	return 0;
 }
 
+static int take_relocate(struct vm_adopt_request *adopt, const char *value, struct vm_err *err)
+{
+	static const char *const names[] = {
+	        [VM_RELOCATE_AUTO] = "auto",
+	        [VM_RELOCATE_REWRITE] = "rewrite",
+	        [VM_RELOCATE_ALIAS] = "alias",
+	};
+
+	for (size_t i = 0; i < VM_ARRAY_LEN(names); i++) {
+		if (strcmp(value, names[i]) == 0) {
+			adopt->relocate = (enum vm_relocate)i;
+			return 0;
+		}
+	}
+	return vm_err_set(err, VM_ERR_USAGE, "--relocate is auto, rewrite or alias, not '%s'",
+	                  value);
+}
+
 static int option(void *ctx, int key, const char *value, struct vm_err *err)
 {
 	struct snapshot_options *options = ctx;
@@ -75,6 +105,8 @@ static int option(void *ctx, int key, const char *value, struct vm_err *err)
 		return 0;
 	case KEY_VCPUS:
 		return take_vcpus(&options->adopt, value, err);
+	case KEY_RELOCATE:
+		return take_relocate(&options->adopt, value, err);
 	default:
 		return snapshot_info_option(&options->info, key, value, err);
 	}
@@ -99,9 +131,10 @@ static int run(struct cli *cli, struct vm_err *err)
 const struct cli_verb snapshot_adopt = {
         .name = "adopt",
         .summary = "Take in a snapshot that was made by others",
-        .synopsis = "--state FILE --memory FILE [--disk RECORDED=FILE ...] [--kernel FILE] "
-                    "[--initrd FILE] [--vcpus N] [--comment TEXT] [--label KEY=VALUE] "
-                    "[--expires DURATION]",
+        .synopsis =
+                "--state FILE --memory FILE [--disk RECORDED=FILE ...] [--kernel FILE] "
+                "[--initrd FILE] [--vcpus N] [--relocate HOW] [--comment TEXT] [--label KEY=VALUE] "
+                "[--expires DURATION]",
         .operands = "NAME",
         .min_operands = 1,
         .max_operands = 1,

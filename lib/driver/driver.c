@@ -2,9 +2,12 @@
 #include "driver.h"
 
 #include <assert.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
+#include "../alias.h"
 #include "../fault.h"
 #include "../fs.h"
 #include "../util.h"
@@ -104,11 +107,21 @@ static int end_call(const struct vm_machine *machine, enum vm_fault_point done, 
 	return rc < 0 ? vm_err_wrap(err, "%s: %s", machine->name, machine->driver->name) : rc;
 }
 
+bool vm_driver_wants_tracking(const struct vm_machine *machine, const char *version)
+{
+	const struct vm_driver *driver = machine->driver;
+
+	return machine->root->config.memory_diff && driver->caps.diff_snapshot &&
+	       (!driver->can_track || driver->can_track(version)) &&
+	       vm_fs_shares_extents(machine->dir_fd);
+}
+
 int vm_driver_boot(struct vm_machine *machine, struct vm_err *err)
 {
 	int rc;
 
 	assert(machine->vmm.pid_fd < 0);
+	machine->track = vm_driver_wants_tracking(machine, machine->binary->version);
 	rc = begin_call(machine, VM_FAULT_DRIVER_BOOT, err);
 	if (rc == 0)
 		rc = machine->driver->boot(machine, err);
@@ -117,12 +130,19 @@ int vm_driver_boot(struct vm_machine *machine, struct vm_err *err)
 
 int vm_driver_load(struct vm_machine *machine, bool resume, struct vm_err *err)
 {
+	struct vm_err ignored = {0};
 	int rc;
 
 	assert(machine->vmm.pid_fd < 0);
+	machine->track = vm_driver_wants_tracking(machine, machine->binary->version);
 	rc = begin_call(machine, VM_FAULT_DRIVER_LOAD, err);
 	if (rc == 0)
-		rc = machine->driver->load(machine, resume, err);
+		rc = machine->alias ? vm_alias_load(machine, resume, err)
+		                    : machine->driver->load(machine, resume, err);
+	/* Without a base its next save writes everything, and makes one. */
+	if (rc == 0 && machine->track)
+		vm_fs_link_as(machine->dir_fd, VM_FILE_MEMORY, machine->dir_fd, VM_FILE_BASE,
+		              &ignored);
 	return end_call(machine, VM_FAULT_DRIVER_LOAD_DONE, rc, err);
 }
 
@@ -144,16 +164,17 @@ int vm_driver_resume(struct vm_machine *machine, struct vm_err *err)
 	return end_call(machine, VM_FAULT_DRIVER_RESUME_DONE, rc, err);
 }
 
-int vm_driver_save(struct vm_machine *machine, const char *memory, const char *state,
-                   struct vm_err *err)
+int vm_driver_save(struct vm_machine *machine, enum vm_save_what what, const char *memory,
+                   const char *state, struct vm_err *err)
 {
 	int rc;
 
+	assert(what == VM_SAVE_ALL || machine->driver->caps.diff_snapshot);
 	/* If we are cut short it goes on saving: what comes after has to wait for that. */
 	machine->saving = true;
 	rc = begin_call(machine, VM_FAULT_DRIVER_SAVE, err);
 	if (rc == 0)
-		rc = machine->driver->save(machine, memory, state, err);
+		rc = machine->driver->save(machine, what, memory, state, err);
 	rc = end_call(machine, VM_FAULT_DRIVER_SAVE_DONE, rc, err);
 	machine->saving = rc < 0;
 	return rc;
@@ -165,6 +186,15 @@ int vm_driver_query(struct vm_machine *machine, enum vm_guest_state *ret, struct
 
 	if (rc == 0)
 		rc = machine->driver->query(machine, ret, err);
+	return end_call(machine, VM_FAULT_DRIVER_QUERY_DONE, rc, err);
+}
+
+int vm_driver_tracks(struct vm_machine *machine, bool *ret_tracks, struct vm_err *err)
+{
+	int rc = begin_call(machine, VM_FAULT_DRIVER_QUERY, err);
+
+	if (rc == 0)
+		rc = machine->driver->tracks(machine, ret_tracks, err);
 	return end_call(machine, VM_FAULT_DRIVER_QUERY_DONE, rc, err);
 }
 
@@ -188,11 +218,35 @@ int vm_driver_prepare_memory(struct vm_machine *machine, struct vm_err *err)
 	return end_call(machine, VM_FAULT_DRIVER_MEMORY_DONE, rc, err);
 }
 
+const char *const vm_driver_leftovers[] = {VM_FILE_BASE, VM_FILE_MAPPED, NULL};
+
 int vm_driver_clean(const struct vm_driver *driver, int dir_fd, struct vm_err *err)
 {
+	for (size_t i = 0; vm_driver_leftovers[i]; i++) {
+		if (vm_fs_unlink(dir_fd, vm_driver_leftovers[i], err) < 0)
+			return -1;
+	}
 	for (size_t i = 0; driver->leftovers[i]; i++) {
-		if (vm_fs_unlink(dir_fd, driver->leftovers[i], err) < 0)
+		VM_AUTO_FREE char *target = NULL;
+		int is_link = vm_fs_read_link(dir_fd, driver->leftovers[i], &target, err);
+		/* Only a name beside it: links out of the directory are none of ours. */
+		bool aliased = is_link > 0 && !strchr(target, '/');
+
+		if (is_link < 0 ||
+		    vm_fs_unlink(dir_fd, aliased ? target : driver->leftovers[i], err) < 0)
 			return -1;
 	}
 	return 0;
+}
+
+bool vm_driver_is_clean(const struct vm_driver *driver, int dir_fd)
+{
+	struct stat st;
+
+	for (size_t i = 0; driver->leftovers[i]; i++) {
+		/* Follows a link: one that leads nowhere yet is no leftover. */
+		if (fstatat(dir_fd, driver->leftovers[i], &st, 0) == 0)
+			return false;
+	}
+	return true;
 }

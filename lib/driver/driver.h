@@ -24,7 +24,15 @@
 #define VM_FILE_INITRD "initrd"
 #define VM_FILE_MEMORY "memory"         /* published memory: immutable, shared by hard links */
 #define VM_FILE_COMPRESSED "memory.zst" /* the same compressed; either may be missing, not both */
-#define VM_FILE_STATE "vmstate"         /* published state file: immutable */
+/*
+ * Of a VMM that is alive, beside VM_FILE_MEMORY. They go with it (vm_driver_clean).
+ * What its memory was when its dirty pages were last reset: another link to a published memory
+ * file. It is there only if every page that differs by now is marked dirty; see save.h.
+ */
+#define VM_FILE_BASE VM_FILE_MEMORY ".base"
+/* What it has mapped, where VM_FILE_MEMORY is another file by now: see pool.h. */
+#define VM_FILE_MAPPED VM_FILE_MEMORY ".mapped"
+#define VM_FILE_STATE "vmstate" /* published state file: immutable */
 /* A running source's state, kept in its first fork until every fork has its own. */
 #define VM_FILE_SOURCE_STATE "vmstate.source"
 #define VM_FILE_API_SOCKET "vmm.sock"
@@ -46,7 +54,8 @@ struct vm_driver_caps {
 	                          memory keep their source's, and only one of them can run */
 	bool network_override; /* taps can be given anew at load */
 	bool memory_shared_base; /* many VMMs map one memory file privately */
-	bool diff_snapshot;
+	bool diff_snapshot; /* a VMM that was asked to track dirty pages can write just those over
+	                       an older memory file */
 	bool graceful_shutdown;           /* the guest can be asked to shut down */
 	unsigned max_concurrent_restores; /* default number of restore slots */
 };
@@ -56,6 +65,8 @@ struct vm_driver_info {
 	char path[4096];
 	char version[24];
 };
+
+struct vm_alias;
 
 struct vm_machine {
 	const struct vm_root *root;
@@ -67,9 +78,16 @@ struct vm_machine {
 	uint64_t guest_cid; /* 0: no vsock */
 	int dir_fd;
 	struct vm_vmm vmm;
+	/* For a load, where the state names another directory (alias.h); else NULL. */
+	const struct vm_alias *alias;
+	const struct vm_view *view; /* to spawn the VMM in; NULL: as everybody */
+	bool track;          /* boot and load: it is to track dirty pages; set by the wrapper */
 	bool saving;         /* it may still be writing its memory, and answer only after that */
 	int64_t deadline_ms; /* of the call in progress; set by the wrapper */
 };
+
+/* What a save writes into the memory file: all, or what is dirty since the last save or load. */
+enum vm_save_what { VM_SAVE_ALL, VM_SAVE_DIRTY };
 
 enum vm_guest_state { VM_GUEST_NOT_STARTED, VM_GUEST_RUNNING, VM_GUEST_PAUSED };
 
@@ -128,9 +146,17 @@ struct vm_driver {
 	int (*load)(struct vm_machine *machine, bool resume, struct vm_err *err);
 	int (*pause)(struct vm_machine *machine, struct vm_err *err);
 	int (*resume)(struct vm_machine *machine, struct vm_err *err);
-	/* Saves a paused guest; paths are relative to the instance's directory. */
-	int (*save)(struct vm_machine *machine, const char *memory, const char *state,
-	            struct vm_err *err);
+	/*
+	 * Saves a paused guest; paths are relative to the instance's directory. VM_SAVE_DIRTY: over
+	 * a copy of the memory file that was saved or loaded last; unsupported if dirty pages are
+	 * not tracked. Any save resets what is dirty.
+	 */
+	int (*save)(struct vm_machine *machine, enum vm_save_what what, const char *memory,
+	            const char *state, struct vm_err *err);
+	/* Whether the VMM tracks dirty pages. With caps.diff_snapshot only. */
+	int (*tracks)(struct vm_machine *machine, bool *ret_tracks, struct vm_err *err);
+	/* Whether a VMM of this version can: NULL, any. */
+	bool (*can_track)(const char *version);
 	int (*query)(struct vm_machine *machine, enum vm_guest_state *ret, struct vm_err *err);
 	int (*ask_shutdown)(struct vm_machine *machine, struct vm_err *err);
 	/* Whether a saved state of `version` can be loaded by the binary of `now`: 0 or
@@ -190,12 +216,25 @@ int vm_driver_boot(struct vm_machine *machine, struct vm_err *err);
 int vm_driver_load(struct vm_machine *machine, bool resume, struct vm_err *err);
 int vm_driver_pause(struct vm_machine *machine, struct vm_err *err);
 int vm_driver_resume(struct vm_machine *machine, struct vm_err *err);
-int vm_driver_save(struct vm_machine *machine, const char *memory, const char *state,
-                   struct vm_err *err);
+int vm_driver_save(struct vm_machine *machine, enum vm_save_what what, const char *memory,
+                   const char *state, struct vm_err *err);
+/*
+ * Whether VMMs of this version should track dirty pages, and whether it is worth a base: the driver
+ * can, the settings want it, and the filesystem shares extents.
+ */
+bool vm_driver_wants_tracking(const struct vm_machine *machine, const char *version);
+int vm_driver_tracks(struct vm_machine *machine, bool *ret_tracks, struct vm_err *err);
 int vm_driver_query(struct vm_machine *machine, enum vm_guest_state *ret, struct vm_err *err);
 int vm_driver_ask_shutdown(struct vm_machine *machine, struct vm_err *err);
 int vm_driver_prepare_memory(struct vm_machine *machine, struct vm_err *err);
-/* Removes what a dead VMM left behind. */
+/* What any VMM leaves behind, beside its driver's leftovers; NULL-terminated. */
+extern const char *const vm_driver_leftovers[];
+/*
+ * Removes what a dead VMM left behind. A name that is a link stays, and what it leads to goes: of
+ * an alias the VMM has made it under the recorded name.
+ */
 int vm_driver_clean(const struct vm_driver *driver, int dir_fd, struct vm_err *err);
+/* Whether there is nothing to remove. */
+bool vm_driver_is_clean(const struct vm_driver *driver, int dir_fd);
 
 #endif

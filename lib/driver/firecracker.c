@@ -71,8 +71,9 @@ static int configure(struct vm_machine *machine, struct vm_err *err)
 	const struct vm_spec *spec = machine->spec;
 
 	if (put(machine, "/machine-config",
-	        json_pack("{s:i,s:I}", "vcpu_count", (int)spec->vcpus, "mem_size_mib",
-	                  (json_int_t)(spec->memory_bytes >> 20)),
+	        json_pack("{s:i,s:I,s:b}", "vcpu_count", (int)spec->vcpus, "mem_size_mib",
+	                  (json_int_t)(spec->memory_bytes >> 20), "track_dirty_pages",
+	                  (int)machine->track),
 	        err) < 0 ||
 	    put(machine, "/boot-source", boot_source(spec), err) < 0 || put_disks(machine, err) < 0)
 		return -1;
@@ -92,14 +93,36 @@ static int boot(struct vm_machine *machine, struct vm_err *err)
 	return 0;
 }
 
+/* Whether a version is at least MAJOR.MINOR. */
+static bool is_since(const char *version, int major, int minor)
+{
+	int have_major = 0, have_minor = 0;
+
+	return sscanf(version, "%d.%d", &have_major, &have_minor) == 2 &&
+	       (have_major > major || (have_major == major && have_minor >= minor));
+}
+
+/* A Diff goes into the file that it finds, and leaves its other pages alone: since then. */
+static bool can_track(const char *version)
+{
+	return is_since(version, 1, 10);
+}
+
+/* How dirty pages are asked for at load. */
+static const char *tracking_field(const char *version)
+{
+	return is_since(version, 1, 14) ? "track_dirty_pages" : "enable_diff_snapshots";
+}
+
 static int load(struct vm_machine *machine, bool resume, struct vm_err *err)
 {
 	/* Any load failure ends the process, so there is nothing to retry in the same VMM. */
 	if (vm_fc_spawn(machine, err) < 0 ||
 	    put(machine, "/snapshot/load",
-	        json_pack("{s:s,s:{s:s,s:s},s:b}", "snapshot_path", VM_FILE_STATE, "mem_backend",
-	                  "backend_type", "File", "backend_path", VM_FILE_MEMORY, "resume_vm",
-	                  (int)resume),
+	        json_pack("{s:s,s:{s:s,s:s},s:b,s:b}", "snapshot_path", VM_FILE_STATE,
+	                  "mem_backend", "backend_type", "File", "backend_path", VM_FILE_MEMORY,
+	                  tracking_field(machine->binary->version), (int)machine->track,
+	                  "resume_vm", (int)resume),
 	        err) < 0)
 		return abandon(machine);
 	return 0;
@@ -155,13 +178,25 @@ static int resume_guest(struct vm_machine *machine, struct vm_err *err)
 	return set_state(machine, "Resumed", VM_GUEST_RUNNING, err);
 }
 
-static int save(struct vm_machine *machine, const char *memory, const char *state,
-                struct vm_err *err)
+static int save(struct vm_machine *machine, enum vm_save_what what, const char *memory,
+                const char *state, struct vm_err *err)
 {
 	return put(machine, "/snapshot/create",
-	           json_pack("{s:s,s:s,s:s}", "snapshot_type", "Full", "snapshot_path", state,
+	           json_pack("{s:s,s:s,s:s}", "snapshot_type",
+	                     what == VM_SAVE_DIRTY ? "Diff" : "Full", "snapshot_path", state,
 	                     "mem_file_path", memory),
 	           err);
+}
+
+static int tracks(struct vm_machine *machine, bool *ret_tracks, struct vm_err *err)
+{
+	json_t *answer = NULL;
+
+	if (vm_fc_call(machine, "GET", "/machine-config", NULL, &answer, err) < 0)
+		return -1;
+	*ret_tracks = json_is_true(json_object_get(answer, "track_dirty_pages"));
+	json_decref(answer);
+	return 0;
 }
 
 static int ask_shutdown(struct vm_machine *machine, struct vm_err *err)
@@ -252,7 +287,7 @@ const struct vm_driver vm_driver_firecracker = {
                         .cid_rewrite = true,
                         .network_override = false,
                         .memory_shared_base = true,
-                        .diff_snapshot = false,
+                        .diff_snapshot = true,
                         .graceful_shutdown = true,
                         .max_concurrent_restores = 32,
                 },
@@ -263,6 +298,8 @@ const struct vm_driver vm_driver_firecracker = {
         .pause = pause_guest,
         .resume = resume_guest,
         .save = save,
+        .tracks = tracks,
+        .can_track = can_track,
         .query = query,
         .ask_shutdown = ask_shutdown,
         .check_version = check_version,

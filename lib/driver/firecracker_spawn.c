@@ -91,8 +91,8 @@ int vm_fc_spawn(struct vm_machine *machine, struct vm_err *err)
 	if (vm_driver_clean(machine->driver, machine->dir_fd, err) < 0)
 		return -1;
 	inotify_fd = watch_dir(machine->dir_fd, err);
-	if (inotify_fd < 0 ||
-	    vm_vmm_spawn(machine->root, machine->id, machine->dir_fd, argv, &machine->vmm, err) < 0)
+	if (inotify_fd < 0 || vm_vmm_spawn_in(machine->root, machine->id, machine->dir_fd,
+	                                      machine->view, argv, &machine->vmm, err) < 0)
 		return -1;
 	return await_api(machine, inotify_fd, err);
 }

@@ -322,11 +322,13 @@ static int write_memory(const struct vm_machine *machine, const char *path, stru
 	return 0;
 }
 
-static int save(struct vm_machine *machine, const char *memory, const char *state,
-                struct vm_err *err)
+static int save(struct vm_machine *machine, enum vm_save_what what, const char *memory,
+                const char *state, struct vm_err *err)
 {
 	enum fake_fault fault = begin(FAKE_SAVE, machine);
 	VM_AUTO_CLOSE int fd = -1;
+
+	(void)what;
 
 	if (fake_guest(machine->dir_fd) != VM_GUEST_PAUSED)
 		atomic_fetch_add(&fake_get()->violations, 1);

@@ -50,7 +50,7 @@ static void a_duration_is_seconds_or_has_a_unit(void **state)
 static void what_is_no_duration_is_refused(void **state)
 {
 	static const char *const texts[] = {"",    " ",    "-1",  "+1",   "s",     "ms",
-	                                    "1 s", " 1",   "1.s", ".5",   "1..5",  "1d",
+	                                    "1 s", " 1",   "1.s", ".5",   "1..5",  "1y",
 	                                    "5S",  "5sec", "1s ", "None", "1h30m", "0x5"};
 	static const char *const large[] = {"8785h", "31622401", "9223372036854775807",
 	                                    "99999999999999999999999", "99999999999999999999999ms"};
@@ -95,6 +95,8 @@ static void expect_defaults(const struct vm_config *config)
 	assert_int_equal(config->lock_wait_ms, 30000);
 	assert_int_equal(config->api_timeout_ms, 30000);
 	assert_int_equal(config->events_kept, 100000);
+	assert_true(config->memory_diff);
+	assert_int_equal(config->memory_pool_max_bytes, 1 << 30);
 	assert_string_equal(vm_config_binary(config, "fake"), "");
 }
 
@@ -106,7 +108,8 @@ static void every_key_is_read(void **state)
 	vm_config_init(&config);
 	parse_ok("limits: {max_running: 100, memory_overcommit: 4.0, min_free_disk: 1G,\n"
 	         "         max_concurrent_restores: 32}\n"
-	         "wait: 2m\napi_timeout: 500ms\nfake: /usr/bin/fake\nevents_kept: 7\n",
+	         "wait: 2m\napi_timeout: 500ms\nfake: /usr/bin/fake\nevents_kept: 7\n"
+	         "memory: {diff: off, pool_max: 64M}\n",
 	         &config);
 	assert_int_equal(config.max_running, 100);
 	assert_true(config.memory_overcommit == 4.0);
@@ -115,6 +118,8 @@ static void every_key_is_read(void **state)
 	assert_int_equal(config.lock_wait_ms, 120000);
 	assert_int_equal(config.api_timeout_ms, 500);
 	assert_int_equal(config.events_kept, 7);
+	assert_false(config.memory_diff);
+	assert_int_equal(config.memory_pool_max_bytes, 64 << 20);
 	assert_string_equal(vm_config_binary(&config, "fake"), "/usr/bin/fake");
 }
 
@@ -180,6 +185,10 @@ static const struct {
         {"wait: soon\n", "vmctl.yaml:1: wait: 'soon' is not a duration"},
         {"wait: -1\n", "vmctl.yaml:1: wait: '-1' is not a duration"},
         {"api_timeout: 99ms\n", "vmctl.yaml:1: api_timeout: must be at least 100ms"},
+        {"memory: {diff: on}\n", "vmctl.yaml:1: memory.diff: 'on' is neither auto nor off"},
+        {"memory: {pool: 1G}\n", "vmctl.yaml:1: memory.pool: unknown key"},
+        {"memory: {pool_max: lots}\n", "vmctl.yaml:1: memory.pool_max: 'lots' is not"},
+        {"memory: 1G\n", "vmctl.yaml:1: memory: must be 'key: value' lines"},
         {"events_kept: 0\n", "vmctl.yaml:1: events_kept: 0 is out of range (1 to 1000000)"},
         {"api_timeout: none\n", "vmctl.yaml:1: api_timeout: must be at least 100ms"},
         {"api_timeout: forever\n", "vmctl.yaml:1: api_timeout: a call to a hypervisor must"},

@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "save.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "fs.h"
+#include "pool.h"
+
+/* Of the host's memory: how much a file may take that is not written yet. */
+enum { MEMORY_SHARE = 8 };
+
+const char *vm_save_how_name(enum vm_save_how how)
+{
+	static const char *const names[] = {
+	        [VM_SAVE_FULL] = "full", [VM_SAVE_RECYCLED] = "recycled", [VM_SAVE_DIFF] = "diff"};
+
+	return names[how];
+}
+
+static int look(const struct vm_save *save, struct stat *ret, struct vm_err *err)
+{
+	if (fstatat(save->to_fd, save->name, ret, AT_SYMLINK_NOFOLLOW) < 0)
+		return vm_fs_fail(save->to_fd, save->name, "looking at", err);
+	return 0;
+}
+
+/* A reflink of the base; `how` says whether there is one. */
+static int clone_base(struct vm_held *held, struct vm_save *save, struct vm_err *err)
+{
+	bool cloned = false;
+	struct stat st;
+
+	if (!held->driver->caps.diff_snapshot || !vm_fs_exists(held->dir_fd, VM_FILE_BASE))
+		return 0;
+	if (vm_fs_clone(held->dir_fd, VM_FILE_BASE, save->to_fd, save->name, &cloned, err) < 0)
+		return -1;
+	if (!cloned)
+		return 0;
+	if (look(save, &st, err) < 0)
+		return -1;
+	save->blocks = st.st_blocks;
+	save->how = VM_SAVE_DIFF;
+	return 0;
+}
+
+/*
+ * Before the pause, what a new file costs beside writing it: blocks, and pages of the host's
+ * memory, which a busy host has to find first. Not for more of that than is easily had. Where it
+ * may be recycled: it need not be punched then.
+ */
+static int allocate(struct vm_op *op, const struct vm_held *held, const struct vm_save *save,
+                    struct vm_err *err)
+{
+	uint64_t size = held->row.memory_bytes;
+	long pages = sysconf(_SC_PHYS_PAGES), page_size = sysconf(_SC_PAGESIZE);
+
+	if (!vm_pool_is_for(op->root, save->to_fd, size) || pages <= 0 || page_size <= 0 ||
+	    size > (uint64_t)pages * (uint64_t)page_size / MEMORY_SHARE)
+		return 0;
+	return vm_fs_allocate(save->to_fd, save->name, size, err);
+}
+
+int vm_save_prepare(struct vm_op *op, struct vm_held *held, int to_fd, const char *name,
+                    struct vm_save *ret_save, struct vm_err *err)
+{
+	struct vm_save save = {.to_fd = to_fd, .name = name, .how = VM_SAVE_FULL};
+
+	if (op->root->config.memory_diff && clone_base(held, &save, err) < 0)
+		return -1;
+	/* From here on it is not known what is dirty, until the save has succeeded. */
+	if (vm_fs_unlink(held->dir_fd, VM_FILE_BASE, err) < 0)
+		return -1;
+	if (save.how == VM_SAVE_FULL && vm_pool_take(op->root, held->row.memory_bytes, to_fd, name))
+		save.how = VM_SAVE_RECYCLED;
+	if (save.how == VM_SAVE_FULL && allocate(op, held, &save, err) < 0)
+		return -1;
+	*ret_save = save;
+	return 0;
+}
+
+/*
+ * Whether the VMM has written into the file that it has found. One that makes it anew first would
+ * leave holes where the base had data.
+ */
+static int is_whole(const struct vm_save *save, const struct vm_machine *machine,
+                    struct vm_err *err)
+{
+	struct stat st;
+
+	if (look(save, &st, err) < 0)
+		return -1;
+	return (uint64_t)st.st_size == machine->spec->memory_bytes && st.st_blocks >= save->blocks;
+}
+
+int vm_save_write(struct vm_save *save, struct vm_machine *machine, const char *memory,
+                  const char *state, struct vm_err *err)
+{
+	int whole;
+
+	if (save->how != VM_SAVE_DIFF)
+		return vm_driver_save(machine, VM_SAVE_ALL, memory, state, err);
+	whole = vm_driver_save(machine, VM_SAVE_DIRTY, memory, state, err);
+	if (whole == 0)
+		whole = is_whole(save, machine, err);
+	if (whole > 0 || (whole < 0 && err->code != VM_ERR_UNSUPPORTED))
+		return whole > 0 ? 0 : -1;
+	/* It cannot do this after all: the guest still stands, so there is time for everything. */
+	vm_err_clear(err);
+	save->how = VM_SAVE_FULL;
+	return vm_driver_save(machine, VM_SAVE_ALL, memory, state, err);
+}
+
+void vm_save_punch(const struct vm_op *op, const struct vm_save *save)
+{
+	struct stat st;
+
+	if (save->how == VM_SAVE_FULL &&
+	    fstatat(save->to_fd, save->name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+	    !vm_pool_is_for(op->root, save->to_fd, (uint64_t)st.st_size))
+		vm_fs_punch_zeroes(save->to_fd, save->name);
+}
+
+static int make_base(struct vm_held *held, const struct vm_save *save, struct vm_machine *machine,
+                     struct vm_err *err)
+{
+	bool tracks = save->how == VM_SAVE_DIFF;
+
+	/* A VMM that was started under other settings may not track: it is the one who knows. */
+	if (!vm_driver_wants_tracking(machine, held->row.hypervisor_version) ||
+	    (!tracks && vm_driver_tracks(machine, &tracks, err) < 0))
+		return -1;
+	return tracks ? vm_fs_link_as(save->to_fd, save->name, held->dir_fd, VM_FILE_BASE, err) : 0;
+}
+
+void vm_save_done(struct vm_op *op, struct vm_held *held, const struct vm_save *save,
+                  struct vm_machine *machine)
+{
+	struct vm_err why = {0};
+
+	if (make_base(held, save, machine, &why) < 0 && why.code != VM_OK)
+		vm_op_warn(op, "the next save of %s will write all of its memory: %s",
+		           held->row.name, why.message);
+}
+
+int vm_save_put_aside(int dir_fd, struct vm_err *err)
+{
+	/* Already there, if it could not be put back: what is called memory now is not mapped. */
+	if (vm_fs_exists(dir_fd, VM_FILE_MAPPED) || !vm_fs_exists(dir_fd, VM_FILE_MEMORY))
+		return 0;
+	return vm_fs_rename(dir_fd, VM_FILE_MEMORY, dir_fd, VM_FILE_MAPPED, err);
+}
+
+int vm_save_put_back(int dir_fd, struct vm_err *err)
+{
+	return vm_fs_exists(dir_fd, VM_FILE_MAPPED)
+	               ? vm_fs_rename(dir_fd, VM_FILE_MAPPED, dir_fd, VM_FILE_MEMORY, err)
+	               : 0;
+}
