@@ -48,12 +48,13 @@ static json_t *file_json(const char *name, const struct vm_statefile *file)
 
 	for (size_t i = 0; i < info->count; i++)
 		(void)json_array_append_new(paths, path_json(&info->paths[i]));
-	return json_pack("{s:o, s:s, s:o, s:s, s:s, s:I, s:o, s:o, s:o}", "file",
+	return json_pack("{s:o, s:s, s:o, s:s, s:s, s:I, s:o, s:o, s:i, s:o, s:o}", "file",
 	                 cli_json_text(name), "hypervisor", file->driver->name,
 	                 "hypervisor_version", cli_json_text(info->version), "format", info->format,
 	                 "encoding", info->encoding, "memory_bytes", (json_int_t)info->memory_bytes,
 	                 "vcpus", number_json(info->vcpus), "guest_cid",
-	                 number_json(info->guest_cid), "paths", paths);
+	                 number_json(info->guest_cid), "network_devices", (int)info->net_count,
+	                 "tap", cli_json_text(info->tap), "paths", paths);
 }
 
 static const char *flags_of(const struct vm_state_path *path)
@@ -80,6 +81,8 @@ static int print_file(const struct vm_statefile *file, struct vm_err *err)
 		(void)printf("guest CID  %" PRIu64 "\n", info->guest_cid);
 	else
 		(void)puts("guest CID  -");
+	if (info->net_count != 0)
+		(void)printf("network    %u, on %s\n", info->net_count, info->tap);
 	(void)putchar('\n');
 	for (size_t i = 0; i < info->count; i++) {
 		const struct vm_state_path *path = &info->paths[i];

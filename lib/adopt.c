@@ -53,7 +53,14 @@ static int read_state(struct adoption *adoption, struct vm_err *err)
 	if (vm_driver_recognise(adoption->state, adoption->state_len, &adoption->driver,
 	                        &adoption->info, err) < 0)
 		return vm_err_wrap(err, "%s", path);
-	return 0;
+	if (adoption->info.net_count == 0)
+		return 0;
+	/* Each fork would open the same interface of this host. */
+	vm_err_set(err, VM_ERR_UNSUPPORTED,
+	           "%s has a network device on the interface '%s', and forks cannot be given "
+	           "others",
+	           path, adoption->info.tap);
+	return vm_err_hint(err, "make the snapshot of a microVM without network devices");
 }
 
 static int open_memory(struct adoption *adoption, struct vm_err *err)

@@ -264,6 +264,10 @@ static int check_state(const struct import *import, struct vm_err *err)
 	if (info.memory_bytes != d->spec.memory_bytes || info.guest_cid != d->guest_cid)
 		return vm_err_set(err, VM_ERR_CORRUPT,
 		                  "the saved state is of another machine than the description");
+	if (info.net_count > 0)
+		return vm_err_set(err, VM_ERR_UNSUPPORTED,
+		                  "the saved state has a network device on the interface '%s'",
+		                  info.tap);
 	return check_paths(&d->spec, &info, err);
 }
 

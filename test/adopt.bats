@@ -153,6 +153,8 @@ adopts_and_runs() {
 	refuses 10 'checksum' --state cut.state --memory foreign.memory
 	refuses 8 'does not begin like one' --state "$guest" --memory foreign.memory
 	refuses 8 'does not begin like one' --state foreign.memory --memory foreign.memory
+	refuses 8 "a network device on the interface 'fctap0'" --memory foreign.memory --disk d0=foreign.0 \
+		--state "$top/test/fixtures/vmstate/1.12.1/net2.vmstate"
 	run -2 vmctl snapshot adopt Old --state foreign.state --memory foreign.memory
 	run -2 vmctl snapshot adopt old/a/b --state foreign.state --memory foreign.memory
 	vmctl snapshot adopt old --state foreign.state --memory foreign.memory \

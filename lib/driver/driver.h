@@ -116,6 +116,8 @@ struct vm_state_info {
 	uint64_t memory_bytes;
 	unsigned vcpus;
 	uint64_t guest_cid; /* 0: no vsock */
+	unsigned net_count; /* network devices */
+	char tap[16];       /* interface of the first, IFNAMSIZ bytes at most; "" */
 	struct vm_state_path *paths;
 	size_t count;
 };

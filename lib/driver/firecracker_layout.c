@@ -204,7 +204,7 @@ static const struct vm_fc_type rx_8[] = {INT(2), INT(2), INT(4)};
 static const struct vm_fc_type rx_4[] = {INT(2), INT(2)};
 static const struct vm_fc_type net_fields[] = {
         TEXT,
-        TEXT, /* tap */
+        TEXT_AS(VM_FC_TAP),
         STRUCT(rate_limiter),
         STRUCT(rate_limiter),
         OPTION(mmds_stack),

@@ -46,6 +46,7 @@ enum vm_fc_mark {
 	VM_FC_PMEM_ROOT,
 	VM_FC_PMEM_READ_ONLY,
 	VM_FC_UDS_PATH,
+	VM_FC_TAP,
 	VM_FC_GUEST_CID,
 };
 

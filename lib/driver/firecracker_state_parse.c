@@ -333,6 +333,16 @@ static void take_flag(struct reader *reader, const struct vm_fc_field *field)
 		last->root = field->value != 0;
 }
 
+/* The host's interface of a network device. */
+static void take_tap(struct reader *reader, const struct vm_fc_field *field)
+{
+	struct vm_state_info *info = reader->info;
+
+	if (info->net_count++ == 0)
+		snprintf(info->tap, sizeof(info->tap), "%.*s", (int)field->size,
+		         (const char *)reader->walk->bytes + field->offset);
+}
+
 static int take_field(struct reader *reader, const struct vm_fc_field *field, struct vm_err *err)
 {
 	switch (field->mark) {
@@ -358,6 +368,9 @@ static int take_field(struct reader *reader, const struct vm_fc_field *field, st
 		return add_text(reader, field, VM_STATE_PMEM, err);
 	case VM_FC_UDS_PATH:
 		return add_text(reader, field, VM_STATE_VSOCK, err);
+	case VM_FC_TAP:
+		take_tap(reader, field);
+		return 0;
 	default:
 		take_flag(reader, field);
 		return 0;

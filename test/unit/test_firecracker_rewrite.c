@@ -83,6 +83,20 @@ static void drives_are_told_with_id_path_and_flags_in_both_encodings(void **stat
 	}
 }
 
+static void network_devices_are_told(void **state)
+{
+	static const char *const files[] = {"1.10.1/net2.vmstate", "1.12.1/net2.vmstate",
+	                                    "1.14.4/net2.vmstate", "1.16.1/net2.vmstate"};
+
+	for (size_t i = 0; i < VM_ARRAY_LEN(files); i++) {
+		struct vm_state_info info = described(&fixture_named(state, files[i])->blob);
+
+		assert_int_equal(info.net_count, 1);
+		assert_string_equal(info.tap, "fctap0");
+		vm_state_info_free(&info);
+	}
+}
+
 static void initrd_boot_arguments_and_vcpus_are_told(void **state)
 {
 	static const char *const in_args[] = {"/dev/vda", "/sbin/init", "/etc/x", "/g/src"};
@@ -465,6 +479,7 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 	        cmocka_unit_test(every_fixture_says_what_its_manifest_does),
 	        cmocka_unit_test(drives_are_told_with_id_path_and_flags_in_both_encodings),
+	        cmocka_unit_test(network_devices_are_told),
 	        cmocka_unit_test(initrd_boot_arguments_and_vcpus_are_told),
 	        cmocka_unit_test(a_pmem_device_is_told_and_a_state_may_have_no_device),
 	        cmocka_unit_test(texts_of_equal_length_change_only_their_bytes_and_the_trailer),
