@@ -101,7 +101,7 @@ static size_t pack_wide(const uint64_t *values, size_t count, uint8_t *ret)
 size_t vm_fc_pack_lengths(const uint64_t *lengths, size_t count, uint8_t *ret)
 {
 	uint64_t wide[VM_FC_TEXTS_MAX];
-	uint8_t small[VM_FC_TEXTS_MAX];
+	uint8_t small[VM_FC_TEXTS_MAX] = {0};
 	size_t large = 0, size;
 
 	assert(count <= VM_FC_TEXTS_MAX);
