@@ -410,13 +410,13 @@ void vm_held_abandon_vmm(struct vm_op *op, struct vm_held *held)
 		vm_held_abandon(op, held);
 }
 
-int vm_held_run(struct vm_op *op, const char *selector, vm_held_steps *steps, const void *arg,
-                struct vm_instance *ret, struct vm_err *err)
+static int run(struct vm_op *op, const char *selector, enum vm_lock_mode mode, vm_held_steps *steps,
+               const void *arg, struct vm_instance *ret, struct vm_err *err)
 {
 	struct vm_held held = VM_HELD_INIT;
 	int rc;
 
-	rc = vm_held_take(op, selector, VM_LOCK_EXCLUSIVE, &held, err);
+	rc = vm_held_take(op, selector, mode, &held, err);
 	if (rc == 0)
 		rc = steps(op, &held, arg, err);
 	if (rc < 0) {
@@ -432,6 +432,18 @@ int vm_held_run(struct vm_op *op, const char *selector, vm_held_steps *steps, co
 	}
 	vm_held_release(&held);
 	return rc < 0 ? -1 : 0;
+}
+
+int vm_held_run(struct vm_op *op, const char *selector, vm_held_steps *steps, const void *arg,
+                struct vm_instance *ret, struct vm_err *err)
+{
+	return run(op, selector, VM_LOCK_EXCLUSIVE, steps, arg, ret, err);
+}
+
+int vm_held_run_shared(struct vm_op *op, const char *selector, vm_held_steps *steps,
+                       const void *arg, struct vm_instance *ret, struct vm_err *err)
+{
+	return run(op, selector, VM_LOCK_SHARED, steps, arg, ret, err);
 }
 
 int vm_held_wrong_state(const struct vm_op *op, const struct vm_held *held, const char *from,

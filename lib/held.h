@@ -130,6 +130,9 @@ typedef int vm_held_steps(struct vm_op *op, struct vm_held *held, const void *ar
  */
 int vm_held_run(struct vm_op *op, const char *selector, vm_held_steps *steps, const void *arg,
                 struct vm_instance *ret, struct vm_err *err);
+/* The same, sharing the instance with others, for steps that change nothing of its row. */
+int vm_held_run_shared(struct vm_op *op, const char *selector, vm_held_steps *steps,
+                       const void *arg, struct vm_instance *ret, struct vm_err *err);
 
 /* An error that says which states the verb works from. Returns -1. */
 int vm_held_wrong_state(const struct vm_op *op, const struct vm_held *held, const char *from,

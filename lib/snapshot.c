@@ -73,10 +73,12 @@ int vm_snapshot_rm(struct vm_op *op, const char *selector, struct vm_instance *r
 	return vm_held_run(op, selector, rm_steps, NULL, ret, err);
 }
 
-static int compress(struct vm_op *op, const struct vm_held *held, struct vm_err *err)
+static int compress_steps(struct vm_op *op, struct vm_held *held, const void *arg,
+                          struct vm_err *err)
 {
 	struct vm_event event;
 
+	(void)arg;
 	if (held->row.state != VM_STATE_STANDBY)
 		return vm_err_set(err, VM_ERR_INVALID_STATE, "%s has no memory, only disks",
 		                  held->row.name);
@@ -89,21 +91,8 @@ static int compress(struct vm_op *op, const struct vm_held *held, struct vm_err 
 int vm_snapshot_compress(struct vm_op *op, const char *selector, struct vm_instance *ret,
                          struct vm_err *err)
 {
-	struct vm_held held = VM_HELD_INIT;
-	int rc;
-
 	op->on = 1U << VM_KIND_IMAGE;
 	op->verb = "compress";
 	/* Shared: forks go on meanwhile, with the raw file as long as it is there. */
-	rc = vm_held_take(op, selector, VM_LOCK_SHARED, &held, err);
-	if (rc == 0)
-		rc = compress(op, &held, err);
-	if (rc < 0) {
-		vm_op_record_failure(op, err);
-	} else if (ret) {
-		*ret = held.row;
-		held.row.spec = NULL;
-	}
-	vm_held_release(&held);
-	return rc;
+	return vm_held_run_shared(op, selector, compress_steps, NULL, ret, err);
 }

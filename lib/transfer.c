@@ -166,9 +166,15 @@ static int send(struct vm_op *op, const struct vm_held *held, int out_fd,
 	return rc;
 }
 
-static int export_held(struct vm_op *op, const struct vm_held *held, int out_fd,
-                       const struct vm_archive_write_options *options, struct vm_err *err)
+struct export
 {
+	int out_fd;
+	const struct vm_archive_write_options *options;
+};
+
+static int export_steps(struct vm_op *op, struct vm_held *held, const void *arg, struct vm_err *err)
+{
+	const struct export *export = arg;
 	VM_AUTO(vm_lock_release) struct vm_lock memory = VM_LOCK_INIT;
 	struct vm_event event;
 
@@ -180,7 +186,7 @@ static int export_held(struct vm_op *op, const struct vm_held *held, int out_fd,
 		return vm_err_hint(err, "send the snapshot as it was before it was adopted");
 	}
 	if ((held->row.state == VM_STATE_STANDBY && vm_memory_use(op, held, &memory, err) < 0) ||
-	    send(op, held, out_fd, options, err) < 0)
+	    send(op, held, export->out_fd, export->options, err) < 0)
 		return vm_err_wrap(err, "%s", held->row.name);
 	event = vm_op_event(op, &held->row, VM_OK);
 	return vm_store_record(op->root->store, &event, err);
@@ -190,20 +196,9 @@ int vm_export(struct vm_op *op, const char *selector, int out_fd,
               const struct vm_archive_write_options *options, struct vm_instance *ret,
               struct vm_err *err)
 {
-	struct vm_held held = VM_HELD_INIT;
-	int rc;
+	const struct export export = {.out_fd = out_fd, .options = options};
 
 	op->on = 1U << VM_KIND_IMAGE;
 	op->verb = "export";
-	rc = vm_held_take(op, selector, VM_LOCK_SHARED, &held, err);
-	if (rc == 0)
-		rc = export_held(op, &held, out_fd, options, err);
-	if (rc < 0) {
-		vm_op_record_failure(op, err);
-	} else if (ret) {
-		*ret = held.row;
-		held.row.spec = NULL;
-	}
-	vm_held_release(&held);
-	return rc;
+	return vm_held_run_shared(op, selector, export_steps, &export, ret, err);
 }
