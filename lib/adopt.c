@@ -94,7 +94,7 @@ static void disk_id(const struct vm_state_path *path, size_t index, char *ret, s
 	static const char allowed[] = "abcdefghijklmnopqrstuvwxyz0123456789_";
 
 	if (strlen(path->id) <= VM_DISK_ID_MAX && path->id[strspn(path->id, allowed)] == '\0')
-		snprintf(ret, size, "%s", path->id);
+		snprintf(ret, size, "%.*s", VM_DISK_ID_MAX, path->id);
 	else
 		snprintf(ret, size, "disk%zu", index);
 }
