@@ -67,9 +67,12 @@ int vm_alias_load(struct vm_machine *machine, bool resume, struct vm_err *err);
 
 /*
  * Puts back what a killed verb has left at that directory. Nothing is done if there is no journal
- * of it, or if somebody has the alias lock: then it is his to do, or he has done it.
+ * of it, or if somebody has the alias lock: then it is his to do, or he has done it. `id`: of the
+ * instance that the caller holds, whose state names the directory; NULL: he holds the one whose
+ * directory it is.
  */
-int vm_alias_settle(const struct vm_root *root, const char *path, struct vm_err *err);
+int vm_alias_settle(const struct vm_root *root, const char *path, const char *id,
+                    struct vm_err *err);
 
 /* Whether the directory of an instance or image is renamed away, or was by one who was killed. */
 bool vm_alias_has_journal(const struct vm_root *root, const char *id);
@@ -110,6 +113,8 @@ int vm_alias_swap(const struct vm_alias *alias, struct vm_err *err);
 int vm_alias_put_back(const struct vm_root *root, const char *name, struct vm_err *err);
 /* The same of a dead verb's: its VMM, which may be loading still, is ended first. */
 int vm_alias_repair(const struct vm_root *root, const char *name, struct vm_err *err);
+/* Whether the journal is of a load of that instance. */
+bool vm_alias_journal_is_of(const struct vm_root *root, const char *name, const char *id);
 /* The directory that a journal is about, malloc'ed; not_found. */
 int vm_alias_journal_path(const struct vm_root *root, const char *name, char **ret_path,
                           struct vm_err *err);

@@ -18,6 +18,7 @@ enum {
 	LOOK_MS = 50, /* between two looks whether a directory is still in use */
 	READER_WAIT_MS = 30000,
 	LOOKS = 8,
+	ORPHAN_WAIT_MS = 2000,
 };
 
 /* --- the lock -----------------------------------------------------------------------------------
@@ -173,19 +174,33 @@ void vm_alias_release(struct vm_alias *alias)
 /* --- for those who find it as it was left -------------------------------------------------------
  */
 
-int vm_alias_settle(const struct vm_root *root, const char *path, struct vm_err *err)
+/*
+ * Whoever else has the lock has put it back, or is about to. But a verb that was killed while it
+ * spawned a VMM has left a child that holds the lock until it executes the hypervisor: for an
+ * instant, which a journal that can only be of the dead is worth.
+ */
+int vm_alias_settle(const struct vm_root *root, const char *path, const char *id,
+                    struct vm_err *err)
 {
 	VM_AUTO_FREE char *plain = path[0] ? vm_alias_plain_path(path, err) : NULL;
 	struct vm_lock lock = VM_LOCK_INIT;
 	char name[VM_ALIAS_NAME_SIZE];
+	struct vm_lock_request request;
 	int rc;
 
 	vm_err_clear(err);
 	if (!plain || !vm_alias_is_left(root, vm_alias_name(plain, name)))
 		return 0;
-	rc = vm_alias_try_lock(root, name, &lock, err);
-	if (rc > 0)
-		rc = vm_alias_repair(root, name, err);
+	request = lock_request(root, name, "the alias of a directory", VM_LOCK_EXCLUSIVE);
+	if (!id || vm_alias_journal_is_of(root, name, id))
+		request.deadline_ms = vm_monotonic_ms() + ORPHAN_WAIT_MS;
+	if (vm_lock_take(&request, &lock, err) < 0) {
+		if (err->code != VM_ERR_BUSY)
+			return -1;
+		vm_err_clear(err);
+		return 0;
+	}
+	rc = vm_alias_repair(root, name, err);
 	vm_alias_unlock(root, name, &lock);
 	return rc;
 }

@@ -176,6 +176,14 @@ int vm_alias_journal_path(const struct vm_root *root, const char *name, char **r
 	return *ret_path ? 0 : -1;
 }
 
+bool vm_alias_journal_is_of(const struct vm_root *root, const char *name, const char *id)
+{
+	VM_AUTO(free_journal) struct journal journal = {0};
+	struct vm_err ignored = {0};
+
+	return read_journal(root, name, &journal, &ignored) == 0 && strcmp(journal.id, id) == 0;
+}
+
 static int remove_link(const struct journal *journal, int parent_fd, struct vm_err *err)
 {
 	VM_AUTO_FREE char *target = NULL;

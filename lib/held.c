@@ -131,7 +131,8 @@ static int open_or_put_back(struct vm_op *op, struct vm_held *held, struct vm_er
 	if (vm_held_open(op, held, err) == 0)
 		return 0;
 	vm_fs_path(parent_fd, held->row.id, path, sizeof(path));
-	if (vm_alias_settle(op->root, path, &second) < 0 || !vm_fs_exists(parent_fd, held->row.id))
+	if (vm_alias_settle(op->root, path, NULL, &second) < 0 ||
+	    !vm_fs_exists(parent_fd, held->row.id))
 		return -1;
 	vm_spec_free(&held->spec);
 	vm_err_clear(err);
@@ -223,7 +224,7 @@ static void put_back_alias(struct vm_op *op, const struct vm_held *held)
 	struct vm_err ignored = {0};
 
 	if (!held->row.intent.verb[0])
-		vm_alias_settle(op->root, held->row.alias_path, &ignored);
+		vm_alias_settle(op->root, held->row.alias_path, held->row.id, &ignored);
 }
 
 int vm_held_settle(struct vm_op *op, const struct vm_instance *found, const struct vm_lock_how *how,

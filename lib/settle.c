@@ -317,7 +317,7 @@ static int settle_alias(struct vm_op *op, struct vm_held *held, struct vm_err *e
 		return 0;
 	if (!has_vmm(held->row.state) && vm_vmm_reap(op->root, held->row.id, err) < 0)
 		return -1;
-	return vm_alias_settle(op->root, held->row.alias_path, err);
+	return vm_alias_settle(op->root, held->row.alias_path, held->row.id, err);
 }
 
 static int settle(struct vm_op *op, struct vm_held *held, struct vm_err *err)
