@@ -95,6 +95,7 @@ static void expect_defaults(const struct vm_config *config)
 	assert_int_equal(config->lock_wait_ms, 30000);
 	assert_int_equal(config->api_timeout_ms, 30000);
 	assert_int_equal(config->events_kept, 100000);
+	assert_int_equal(config->alias, VM_ALIAS_AUTO);
 	assert_true(config->memory_diff);
 	assert_int_equal(config->memory_pool_max_bytes, 1 << 30);
 	assert_string_equal(vm_config_binary(config, "fake"), "");
@@ -108,7 +109,8 @@ static void every_key_is_read(void **state)
 	vm_config_init(&config);
 	parse_ok("limits: {max_running: 100, memory_overcommit: 4.0, min_free_disk: 1G,\n"
 	         "         max_concurrent_restores: 32}\n"
-	         "wait: 2m\napi_timeout: 500ms\nfake: /usr/bin/fake\nevents_kept: 7\n"
+	         "wait: 2m\napi_timeout: 500ms\nfake: /usr/bin/fake\nevents_kept: 7\nalias: "
+	         "symlink\n"
 	         "memory: {diff: off, pool_max: 64M}\n",
 	         &config);
 	assert_int_equal(config.max_running, 100);
@@ -118,6 +120,7 @@ static void every_key_is_read(void **state)
 	assert_int_equal(config.lock_wait_ms, 120000);
 	assert_int_equal(config.api_timeout_ms, 500);
 	assert_int_equal(config.events_kept, 7);
+	assert_int_equal(config.alias, VM_ALIAS_SYMLINK);
 	assert_false(config.memory_diff);
 	assert_int_equal(config.memory_pool_max_bytes, 64 << 20);
 	assert_string_equal(vm_config_binary(&config, "fake"), "/usr/bin/fake");
@@ -189,6 +192,7 @@ static const struct {
         {"memory: {pool: 1G}\n", "vmctl.yaml:1: memory.pool: unknown key"},
         {"memory: {pool_max: lots}\n", "vmctl.yaml:1: memory.pool_max: 'lots' is not"},
         {"memory: 1G\n", "vmctl.yaml:1: memory: must be 'key: value' lines"},
+        {"alias: link\n", "vmctl.yaml:1: alias: 'link' is none of auto, namespace, symlink"},
         {"events_kept: 0\n", "vmctl.yaml:1: events_kept: 0 is out of range (1 to 1000000)"},
         {"api_timeout: none\n", "vmctl.yaml:1: api_timeout: must be at least 100ms"},
         {"api_timeout: forever\n", "vmctl.yaml:1: api_timeout: a call to a hypervisor must"},
