@@ -84,24 +84,22 @@ static int prepare_alias(struct vm_op *op, struct vm_held *held, struct vm_machi
 }
 
 static int load_and_run(struct vm_op *op, struct vm_held *held, struct vm_machine *machine,
-                        struct vm_err *err)
+                        struct vm_alias *alias, struct vm_err *err)
 {
-	/* Released in the other order, the innermost first. */
 	VM_AUTO(vm_lock_release) struct vm_lock memory = VM_LOCK_INIT;
-	VM_AUTO(vm_alias_release) struct vm_alias alias = VM_ALIAS_INIT;
 	VM_AUTO(vm_slot_release) struct vm_slot slot = VM_SLOT_INIT;
 	struct vm_slot_pool pool = vm_op_slots(op, held->driver);
 	int rc;
 
-	if (prepare_alias(op, held, machine, &alias, err) < 0 ||
-	    vm_memory_use(op, held, &memory, err) < 0 || vm_alias_lock(op, &alias, err) < 0 ||
+	if (prepare_alias(op, held, machine, alias, err) < 0 ||
+	    vm_memory_use(op, held, &memory, err) < 0 || vm_alias_lock(op, alias, err) < 0 ||
 	    vm_slot_acquire(&pool, vm_op_deadline(op), &slot, &op->slot_waited_us, err) < 0 ||
 	    vm_driver_load(machine, false, err) < 0) {
 		vm_held_abandon_vmm(op, held);
 		return -1;
 	}
 	vm_slot_release(&slot); /* loaded: others need not wait for what follows */
-	vm_alias_let_go(&alias);
+	vm_alias_let_go(alias);
 	vm_lock_release(&memory);
 	/* The last moment at which the user may still say no. */
 	if (vm_interrupt_check(err) < 0) {
@@ -117,6 +115,7 @@ static int load_and_run(struct vm_op *op, struct vm_held *held, struct vm_machin
 static int restore_steps(struct vm_op *op, struct vm_held *held, const void *arg,
                          struct vm_err *err)
 {
+	VM_AUTO(vm_alias_release) struct vm_alias alias = VM_ALIAS_INIT;
 	struct vm_machine machine = vm_held_machine(op, held);
 	struct vm_driver_info binary;
 	int rc;
@@ -137,7 +136,7 @@ static int restore_steps(struct vm_op *op, struct vm_held *held, const void *arg
 	    vm_held_intend(op, held, "load", VM_RUN_LOAD, err) < 0)
 		return -1;
 	machine.binary = &binary;
-	rc = load_and_run(op, held, &machine, err);
+	rc = load_and_run(op, held, &machine, &alias, err);
 	vm_vmm_close(&machine.vmm);
 	return rc;
 }
