@@ -54,26 +54,26 @@ struct vm_intent {
 struct vm_instance {
 	char id[VM_ID_LEN + 1];
 	char name[VM_FULL_NAME_MAX + 1];
-	enum vm_kind kind;
-	enum vm_state state;
-	int64_t generation; /* +1 at every committed state change */
 	char hypervisor[24];
 	char hypervisor_version[24]; /* of the last VMM that ran it; may be "" */
-	uint64_t guest_cid;          /* 0: it has no vsock */
 	char parent_id[VM_ID_LEN + 1];
 	char parent_name[VM_FULL_NAME_MAX + 1]; /* the source's name when it was forked */
-	unsigned vcpus;
-	uint64_t memory_bytes;
-	bool occupies; /* runs or is about to: counts against the limits, has its guest CID alone */
-	pid_t pid;     /* of the VMM as last committed; run/<id>.alive tells the truth */
-	int64_t created_us, changed_us; /* CLOCK_REALTIME */
 	char relocation[16]; /* how its saved state was made usable: "", "relative", "rewrite",
 	                        "alias" */
 	char alias_path[VM_ALIAS_PATH_MAX + 1]; /* of an alias: the directory that its saved state
 	                                           names, where its own is to be seen; "" */
 	char failure[512];                      /* why it is failed */
+	bool occupies; /* runs or is about to: counts against the limits, has its guest CID alone */
+	enum vm_kind kind;
+	enum vm_state state;
+	pid_t pid; /* of the VMM as last committed; run/<id>.alive tells the truth */
+	unsigned vcpus;
 	struct vm_intent intent;
-	char *spec; /* JSON text, owned */
+	int64_t generation; /* +1 at every committed state change */
+	uint64_t guest_cid; /* 0: it has no vsock */
+	uint64_t memory_bytes;
+	int64_t created_us, changed_us; /* CLOCK_REALTIME */
+	char *spec;                     /* JSON text, owned */
 };
 
 /* "instance", "image": as stored. */
