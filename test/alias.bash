@@ -12,7 +12,7 @@ record_state() {
 	: >"$dir/console"
 	(cd "$dir" && exec "$VMCTL_FIRECRACKER" --id by-hand --api-sock vmm.sock >console 2>log 3>&-) &
 	vmm=$!
-	wait_for test -S "$dir/vmm.sock"
+	wait_for accepts_at "$dir"
 	request_at "$dir" PUT /machine-config '{"vcpu_count":1,"mem_size_mib":16}'
 	request_at "$dir" PUT /boot-source "{\"kernel_image_path\":\"$guest\",
 		\"boot_args\":\"console=ttyS0 reboot=k panic=1 pci=off\"}"

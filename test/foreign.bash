@@ -12,7 +12,7 @@ make_foreign() {
 	(cd api && exec "${VMCTL_FIRECRACKER:-firecracker}" --api-sock vmm.sock \
 		>"$BATS_TEST_TMPDIR/foreign.log" 2>&1 3>&- </dev/null) &
 	pid=$!
-	wait_for test -S api/vmm.sock
+	wait_for accepts_at api
 	request_at api PUT /machine-config '{"vcpu_count": 1, "mem_size_mib": 16}'
 	request_at api PUT /boot-source "{\"kernel_image_path\": \"$dir/guest.elf\", \"boot_args\": \"\"}"
 	for ((i = 0; i < drives; i++)); do

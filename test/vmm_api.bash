@@ -22,6 +22,11 @@ request_at() {
 	[[ $status = 20? ]]
 }
 
+# Whether it takes connections: its socket is there an instant earlier. For wait_for.
+accepts_at() {
+	(cd "$1" && socat -u /dev/null UNIX-CONNECT:vmm.sock) 2>/dev/null
+}
+
 # api_at DIRECTORY PATH: the body that it answers to a GET.
 api_at() {
 	request_at "$1" GET "$2"
