@@ -144,7 +144,7 @@ loads_in() {
 	(cd "$dir" && exec "${VMCTL_FIRECRACKER:-firecracker}" --api-sock vmm.sock >vmm.log 2>&1 3>&- </dev/null) &
 	pid=$!
 	echo "$pid" >>vmm.pids
-	wait_for test -S "$dir/vmm.sock"
+	wait_for accepts_at "$dir"
 	request_at "$dir" PUT /snapshot/load "{\"snapshot_path\": \"$PWD/$state\", \"mem_backend\":
 		{\"backend_type\": \"File\", \"backend_path\": \"$PWD/foreign.memory\"}, \"resume_vm\": true}"
 	wait_for grep -q '^tick' "$dir/vmm.log"
