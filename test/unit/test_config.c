@@ -95,7 +95,7 @@ static void expect_defaults(const struct vm_config *config)
 	assert_int_equal(config->lock_wait_ms, 30000);
 	assert_int_equal(config->api_timeout_ms, 30000);
 	assert_int_equal(config->events_kept, 100000);
-	assert_true(config->memory_diff);
+	assert_int_equal(config->memory_diff, VM_MEMORY_DIFF_AUTO);
 	assert_int_equal(config->memory_pool_max_bytes, 1 << 30);
 	assert_string_equal(vm_config_binary(config, "fake"), "");
 }
@@ -118,7 +118,7 @@ static void every_key_is_read(void **state)
 	assert_int_equal(config.lock_wait_ms, 120000);
 	assert_int_equal(config.api_timeout_ms, 500);
 	assert_int_equal(config.events_kept, 7);
-	assert_false(config.memory_diff);
+	assert_int_equal(config.memory_diff, VM_MEMORY_DIFF_OFF);
 	assert_int_equal(config.memory_pool_max_bytes, 64 << 20);
 	assert_string_equal(vm_config_binary(&config, "fake"), "/usr/bin/fake");
 }
@@ -185,7 +185,8 @@ static const struct {
         {"wait: soon\n", "vmctl.yaml:1: wait: 'soon' is not a duration"},
         {"wait: -1\n", "vmctl.yaml:1: wait: '-1' is not a duration"},
         {"api_timeout: 99ms\n", "vmctl.yaml:1: api_timeout: must be at least 100ms"},
-        {"memory: {diff: on}\n", "vmctl.yaml:1: memory.diff: 'on' is neither auto nor off"},
+        {"memory: {diff: on}\n",
+         "vmctl.yaml:1: memory.diff: 'on' is none of auto, reflink and off"},
         {"memory: {pool: 1G}\n", "vmctl.yaml:1: memory.pool: unknown key"},
         {"memory: {pool_max: lots}\n", "vmctl.yaml:1: memory.pool_max: 'lots' is not"},
         {"memory: 1G\n", "vmctl.yaml:1: memory: must be 'key: value' lines"},
