@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: Apache-2.0
-# shellcheck disable=SC2154,SC2317,SC2034 # bats sets output, stderr and lines; called by name
+# shellcheck disable=SC2154,SC2317,SC2034,SC2030,SC2031 # bats sets output, stderr and lines; called by name
 # Saved memory byte by byte: a fork is killed when the memory of its source is saved and the source
 # still stands; then the VMM writes all memory once more, past vmctl, and both must be the same. A layer
 # is made whole after that: there the fork is held, and goes on. After a kill anywhere in a save the next

@@ -123,6 +123,24 @@ static void every_key_is_read(void **state)
 	assert_string_equal(vm_config_binary(&config, "fake"), "/usr/bin/fake");
 }
 
+static void each_way_to_save_memory_has_a_name(void **state)
+{
+	static const struct {
+		const char *text;
+		enum vm_memory_diff diff;
+	} names[] = {{"memory: {diff: auto}\n", VM_MEMORY_DIFF_AUTO},
+	             {"memory: {diff: reflink}\n", VM_MEMORY_DIFF_REFLINK},
+	             {"memory: {diff: off}\n", VM_MEMORY_DIFF_OFF}};
+	struct vm_config config;
+
+	(void)state;
+	for (size_t i = 0; i < VM_ARRAY_LEN(names); i++) {
+		vm_config_init(&config);
+		parse_ok(names[i].text, &config);
+		assert_int_equal(config.memory_diff, names[i].diff);
+	}
+}
+
 static void a_file_with_all_commented_out_changes_nothing(void **state)
 {
 	static const char *const texts[] = {
@@ -350,6 +368,7 @@ int main(void)
 	        cmocka_unit_test(a_duration_is_seconds_or_has_a_unit),
 	        cmocka_unit_test(what_is_no_duration_is_refused),
 	        cmocka_unit_test(every_key_is_read),
+	        cmocka_unit_test(each_way_to_save_memory_has_a_name),
 	        cmocka_unit_test(a_file_with_all_commented_out_changes_nothing),
 	        cmocka_unit_test(a_later_text_changes_only_the_keys_it_has),
 	        cmocka_unit_test(mistakes_are_refused_and_change_nothing),
