@@ -69,7 +69,8 @@ static bool is_taken(int dir_fd, const char *name)
 	static const char *const ours[] = {VM_FILE_MEMORY,   VM_FILE_COMPRESSED, VM_FILE_STATE,
 	                                   VM_FILE_MANIFEST, VM_FILE_API_SOCKET, VM_FILE_KERNEL,
 	                                   VM_FILE_INITRD,   VM_FILE_BASE,       VM_FILE_MAPPED,
-	                                   VM_CONSOLE_LOG,   VM_CONSOLE_IN,      VM_VMM_LOG};
+	                                   VM_FILE_BELOW,    VM_CONSOLE_LOG,     VM_CONSOLE_IN,
+	                                   VM_VMM_LOG};
 
 	for (size_t i = 0; i < VM_ARRAY_LEN(ours); i++) {
 		if (strcmp(name, ours[i]) == 0)

@@ -40,7 +40,7 @@ void vm_config_init(struct vm_config *config)
 	        .lock_wait_ms = 30000,
 	        .api_timeout_ms = 30000,
 	        .events_kept = VM_EVENTS_KEPT,
-	        .memory_diff = true,
+	        .memory_diff = VM_MEMORY_DIFF_AUTO,
 	        .memory_pool_max_bytes = UINT64_C(1) << 30,
 	};
 	for (size_t i = 0; vm_drivers[i]; i++) {
@@ -249,19 +249,25 @@ static int take_limits(const struct vm_yaml *doc, const struct vm_yaml_node *map
 	return 0;
 }
 
-static int take_diff(const struct vm_yaml *doc, const struct vm_yaml_node *node, bool *ret,
-                     struct vm_err *err)
+static int take_diff(const struct vm_yaml *doc, const struct vm_yaml_node *node,
+                     enum vm_memory_diff *ret, struct vm_err *err)
 {
+	static const char *const names[] = {[VM_MEMORY_DIFF_OFF] = "off",
+	                                    [VM_MEMORY_DIFF_REFLINK] = "reflink",
+	                                    [VM_MEMORY_DIFF_AUTO] = "auto"};
 	const char *text = NULL;
 
 	if (vm_yaml_text(doc, node, &text, err))
 		return -1;
 	if (!text)
 		return 0;
-	if (strcmp(text, "auto") != 0 && strcmp(text, "off") != 0)
-		return vm_yaml_fail(doc, node, err, "'%.64s' is neither auto nor off", text);
-	*ret = strcmp(text, "auto") == 0;
-	return 0;
+	for (size_t i = 0; i < VM_ARRAY_LEN(names); i++) {
+		if (strcmp(text, names[i]) == 0) {
+			*ret = (enum vm_memory_diff)i;
+			return 0;
+		}
+	}
+	return vm_yaml_fail(doc, node, err, "'%.64s' is none of auto, reflink and off", text);
 }
 
 static int take_memory(const struct vm_yaml *doc, const struct vm_yaml_node *map,

@@ -30,6 +30,12 @@ struct vm_config_binary {
 	char path[4096];        /* absolute; "": where the driver looks by itself */
 };
 
+enum vm_memory_diff {
+	VM_MEMORY_DIFF_OFF,
+	VM_MEMORY_DIFF_REFLINK, /* where the filesystem shares extents */
+	VM_MEMORY_DIFF_AUTO,    /* and, by layers, where it keeps holes */
+};
+
 struct vm_config {
 	unsigned max_running;         /* running and paused, at most 10^6; 0: no limit. Default 0 */
 	double memory_overcommit;     /* guests / host, 0.01 to 1000; 0: no limit. Default 0 */
@@ -39,9 +45,8 @@ struct vm_config {
 	int64_t api_timeout_ms;     /* one call to a VMM. Default 30000, at least 100 */
 	unsigned events_kept;       /* the latest events, 1..10^6. Default 100000 */
 	enum vm_alias_method alias; /* default auto */
-	/* Save only what has changed, where the filesystem shares extents. Default true ("auto") */
-	bool memory_diff;
-	uint64_t memory_pool_max_bytes; /* memory files kept for reuse; 0: none. Default 1 GiB */
+	enum vm_memory_diff memory_diff; /* save only what has changed. Default auto */
+	uint64_t memory_pool_max_bytes;  /* memory files kept for reuse; 0: none. Default 1 GiB */
 	struct vm_config_binary binaries[VM_CONFIG_BINARIES_MAX]; /* one for each driver there is */
 };
 /*

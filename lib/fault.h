@@ -35,6 +35,7 @@
 	X(FS_MKDIR, "fs.mkdir", false, "a directory is made")                                      \
 	X(FS_CREATE, "fs.create", false, "a file is created")                                      \
 	X(FS_COPY, "fs.copy", false, "a disk is filled from another, or made blank")               \
+	X(FS_FILL, "fs.fill", false, "what is not in a layer of memory comes from its base")       \
 	X(FS_PUNCH, "fs.punch", false, "zeroes of a saved memory become holes")                    \
 	X(FS_WRITE, "fs.write", false, "a file's content is written")                              \
 	X(FS_SYNC, "fs.sync", false, "a file or directory is synced")                              \

@@ -180,10 +180,10 @@ static int pause_and_capture(struct vm_fork *fork, struct vm_err *err)
 		rc = capture(fork, &source, &save, err);
 	rc = let_go_on(fork, &source, rc, err);
 	fork->paused_us = vm_monotonic_us() - began;
-	if (rc == 0 && vm_fork_with_memory(fork)) {
-		vm_save_punch(fork->op, &save);
+	if (rc == 0 && vm_fork_with_memory(fork))
+		rc = vm_save_finish(fork->op, &save, err);
+	if (rc == 0 && vm_fork_with_memory(fork))
 		vm_save_done(fork->op, &fork->source, &save, &source);
-	}
 	vm_vmm_close(&source.vmm);
 	if (rc == 0)
 		tell_pause(fork, &save);

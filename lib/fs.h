@@ -62,6 +62,20 @@ int vm_fs_clone(int from_fd, const char *from, int to_fd, const char *to, bool *
                 struct vm_err *err);
 
 /*
+ * Every hole of to_fd/to gets the data that from_fd/from has there; what both have as a hole stays
+ * one. By holes, never by zeroes: those of `to` are data. Both are of one size, and nobody else
+ * uses `to` yet. On failure it is worth nothing. Errors: insufficient_resources, system (also
+ * "interrupted").
+ */
+int vm_fs_fill_holes(int from_fd, const char *from, int to_fd, const char *to, struct vm_err *err);
+/*
+ * Whether in a file of that size each page that was written is told from those around it that were
+ * not, also one of zeroes: tried with a file that has no name. Not so with blocks larger than a
+ * page, where zeroes are made holes, or where nothing is known of holes.
+ */
+bool vm_fs_keeps_holes(int dir_fd, uint64_t size_bytes);
+
+/*
  * Makes holes of pages of zeroes, where there are many in a row. It reads the same at any moment,
  * so whatever fails, or an interruption, only ends it. For files that nobody else uses yet.
  */

@@ -62,24 +62,71 @@ static int copy_extent(int from, int to, off_t offset, off_t end, struct vm_err 
 	return 0;
 }
 
-static int copy_sparse(int from, int to, off_t size, struct vm_err *err)
+/* The data extents between two offsets. */
+static int copy_data(int from, int to, off_t data, off_t end, struct vm_err *err)
 {
-	off_t data = 0, hole;
+	off_t hole;
 
-	if (ftruncate(to, size) < 0)
-		return vm_err_sys(err, "setting the size of the copy");
-	while (data < size) {
+	while (data < end) {
 		data = lseek(from, data, SEEK_DATA);
-		if (data < 0 && errno == ENXIO)
+		if (data >= end || (data < 0 && errno == ENXIO))
 			return 0; /* nothing but a hole up to the end */
 		hole = data < 0 ? -1 : lseek(from, data, SEEK_HOLE);
 		if (hole < 0)
 			return vm_err_sys(err, "looking for data extents");
-		if (copy_extent(from, to, data, hole < size ? hole : size, err) < 0)
+		if (copy_extent(from, to, data, hole < end ? hole : end, err) < 0)
 			return -1;
 		data = hole;
 	}
 	return 0;
+}
+
+static int copy_sparse(int from, int to, off_t size, struct vm_err *err)
+{
+	if (ftruncate(to, size) < 0)
+		return vm_err_sys(err, "setting the size of the copy");
+	return copy_data(from, to, 0, size, err);
+}
+
+/* What is written lies behind us when the next hole is looked for. */
+static int fill_holes(int from, int to, off_t size, struct vm_err *err)
+{
+	off_t hole = 0, data;
+
+	while ((hole = lseek(to, hole, SEEK_HOLE)) >= 0 && hole < size) {
+		data = lseek(to, hole, SEEK_DATA);
+		if (data < 0 && errno != ENXIO)
+			return vm_err_sys(err, "looking for data extents");
+		if (data < 0 || data > size)
+			data = size;
+		if (copy_data(from, to, hole, data, err) < 0)
+			return -1;
+		hole = data;
+	}
+	/* ENXIO: it ends with data. */
+	return hole < 0 && errno != ENXIO ? vm_err_sys(err, "looking for holes") : 0;
+}
+
+int vm_fs_fill_holes(int from_fd, const char *from, int to_fd, const char *to, struct vm_err *err)
+{
+	VM_AUTO_CLOSE int in = openat(from_fd, from, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	VM_AUTO_CLOSE int out = openat(to_fd, to, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+	struct stat base, layer;
+
+	if (in < 0 || fstat(in, &base) < 0)
+		return vm_fs_fail(from_fd, from, "opening", err);
+	if (out < 0 || fstat(out, &layer) < 0)
+		return vm_fs_fail(to_fd, to, "opening", err);
+	if (base.st_size != layer.st_size) {
+		vm_err_set(err, VM_ERR_SYSTEM, "its base has %lld bytes and not %lld",
+		           (long long)base.st_size, (long long)layer.st_size);
+		return vm_fs_wrap(to_fd, to, err);
+	}
+	if (vm_fault(VM_FAULT_FS_FILL))
+		return vm_fs_fail(to_fd, to, "filling", err);
+	if (fill_holes(in, out, layer.st_size, err) < 0)
+		return vm_fs_wrap(to_fd, to, err);
+	return vm_fault(VM_FAULT_FS_FILL_DONE) ? -1 : 0;
 }
 
 /* Whether FICLONE has failed for what the files are, and not for want of something. */

@@ -341,8 +341,13 @@ int vm_held_intend(struct vm_op *op, struct vm_held *held, const char *detail, e
 }
 
 const char *const vm_held_temporaries[] = {
-        VM_FILE_MANIFEST ".tmp", VM_FILE_STATE ".tmp", VM_FILE_MEMORY ".new",
-        VM_FILE_STATE ".new",    VM_FILE_SOURCE_STATE, NULL,
+        VM_FILE_MANIFEST ".tmp",
+        VM_FILE_STATE ".tmp",
+        VM_FILE_MEMORY ".new",
+        VM_FILE_STATE ".new",
+        VM_FILE_SOURCE_STATE,
+        VM_FILE_BELOW,
+        NULL,
 };
 
 int vm_held_drop_temporaries(int dir_fd, struct vm_err *err)

@@ -115,7 +115,7 @@ bool vm_pool_is_for(const struct vm_root *root, int dir_fd, uint64_t size_bytes)
 	const struct vm_config *config = &root->config;
 
 	return size_bytes <= config->memory_pool_max_bytes &&
-	       !(config->memory_diff && vm_fs_shares_extents(dir_fd));
+	       !(config->memory_diff != VM_MEMORY_DIFF_OFF && vm_fs_shares_extents(dir_fd));
 }
 
 /* Room for one more of this size; those of other sizes, which nobody may want again, make it. */

@@ -15,7 +15,11 @@ enum { MEMORY_SHARE = 8 };
 const char *vm_save_how_name(enum vm_save_how how)
 {
 	static const char *const names[] = {
-	        [VM_SAVE_FULL] = "full", [VM_SAVE_RECYCLED] = "recycled", [VM_SAVE_DIFF] = "diff"};
+	        [VM_SAVE_FULL] = "full",
+	        [VM_SAVE_RECYCLED] = "recycled",
+	        [VM_SAVE_DIFF] = "diff",
+	        [VM_SAVE_LAYER] = "layer",
+	};
 
 	return names[how];
 }
@@ -33,8 +37,6 @@ static int clone_base(struct vm_held *held, struct vm_save *save, struct vm_err 
 	bool cloned = false;
 	struct stat st;
 
-	if (!held->driver->caps.diff_snapshot || !vm_fs_exists(held->dir_fd, VM_FILE_BASE))
-		return 0;
 	if (vm_fs_clone(held->dir_fd, VM_FILE_BASE, save->to_fd, save->name, &cloned, err) < 0)
 		return -1;
 	if (!cloned)
@@ -43,6 +45,41 @@ static int clone_base(struct vm_held *held, struct vm_save *save, struct vm_err 
 		return -1;
 	save->blocks = st.st_blocks;
 	save->how = VM_SAVE_DIFF;
+	return 0;
+}
+
+/*
+ * Whether the VMM can write a layer, and the next ones: it tracks, and what it writes can be told
+ * from what it does not.
+ */
+static bool can_layer(const struct vm_op *op, const struct vm_held *held,
+                      const struct vm_save *save)
+{
+	struct vm_machine machine = vm_held_machine(op, held);
+
+	return op->root->config.memory_diff == VM_MEMORY_DIFF_AUTO &&
+	       vm_driver_wants_tracking(&machine, held->row.hypervisor_version) &&
+	       !vm_fs_shares_extents(save->to_fd) &&
+	       vm_fs_keeps_holes(save->to_fd, held->row.memory_bytes);
+}
+
+/*
+ * The base gets another name beside the file, by which it is no base any more. It must have one
+ * until the layer is whole: a file without is written over by others (pool.h).
+ */
+static int lay_on_base(struct vm_held *held, struct vm_save *save, struct vm_err *err)
+{
+	/* A rename to a link of the same file would do nothing. */
+	if (vm_fs_unlink(save->to_fd, VM_FILE_BELOW, err) < 0)
+		return -1;
+	if (vm_fs_rename(held->dir_fd, VM_FILE_BASE, save->to_fd, VM_FILE_BELOW, err) == 0) {
+		save->how = VM_SAVE_LAYER;
+		save->below = true;
+		return 0;
+	}
+	if (errno != EXDEV)
+		return -1;
+	vm_err_clear(err);
 	return 0;
 }
 
@@ -67,8 +104,13 @@ int vm_save_prepare(struct vm_op *op, struct vm_held *held, int to_fd, const cha
                     struct vm_save *ret_save, struct vm_err *err)
 {
 	struct vm_save save = {.to_fd = to_fd, .name = name, .how = VM_SAVE_FULL};
+	bool base = op->root->config.memory_diff != VM_MEMORY_DIFF_OFF &&
+	            held->driver->caps.diff_snapshot && vm_fs_exists(held->dir_fd, VM_FILE_BASE);
 
-	if (op->root->config.memory_diff && clone_base(held, &save, err) < 0)
+	save.layers = can_layer(op, held, &save);
+	if (base && !save.layers && clone_base(held, &save, err) < 0)
+		return -1;
+	if (base && save.layers && lay_on_base(held, &save, err) < 0)
 		return -1;
 	/* From here on it is not known what is dirty, until the save has succeeded. */
 	if (vm_fs_unlink(held->dir_fd, VM_FILE_BASE, err) < 0)
@@ -100,7 +142,7 @@ int vm_save_write(struct vm_save *save, struct vm_machine *machine, const char *
 {
 	int whole;
 
-	if (save->how != VM_SAVE_DIFF)
+	if (save->how != VM_SAVE_DIFF && save->how != VM_SAVE_LAYER)
 		return vm_driver_save(machine, VM_SAVE_ALL, memory, state, err);
 	whole = vm_driver_save(machine, VM_SAVE_DIRTY, memory, state, err);
 	if (whole == 0)
@@ -113,20 +155,33 @@ int vm_save_write(struct vm_save *save, struct vm_machine *machine, const char *
 	return vm_driver_save(machine, VM_SAVE_ALL, memory, state, err);
 }
 
-void vm_save_punch(const struct vm_op *op, const struct vm_save *save)
+/* Whether the zeroes of a file of which all was written had better be holes. */
+static bool is_to_punch(const struct vm_op *op, const struct vm_save *save)
 {
 	struct stat st;
 
-	if (save->how == VM_SAVE_FULL &&
-	    fstatat(save->to_fd, save->name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-	    !vm_pool_is_for(op->root, save->to_fd, (uint64_t)st.st_size))
+	/* Each layer on it takes a copy of its data. */
+	if (save->layers)
+		return save->how != VM_SAVE_LAYER;
+	return save->how == VM_SAVE_FULL &&
+	       fstatat(save->to_fd, save->name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+	       !vm_pool_is_for(op->root, save->to_fd, (uint64_t)st.st_size);
+}
+
+int vm_save_finish(const struct vm_op *op, const struct vm_save *save, struct vm_err *err)
+{
+	if (save->how == VM_SAVE_LAYER &&
+	    vm_fs_fill_holes(save->to_fd, VM_FILE_BELOW, save->to_fd, save->name, err) < 0)
+		return -1;
+	if (is_to_punch(op, save))
 		vm_fs_punch_zeroes(save->to_fd, save->name);
+	return save->below ? vm_fs_unlink(save->to_fd, VM_FILE_BELOW, err) : 0;
 }
 
 static int make_base(struct vm_held *held, const struct vm_save *save, struct vm_machine *machine,
                      struct vm_err *err)
 {
-	bool tracks = save->how == VM_SAVE_DIFF;
+	bool tracks = save->how == VM_SAVE_DIFF || save->how == VM_SAVE_LAYER;
 
 	/* A VMM that was started under other settings may not track: it is the one who knows. */
 	if (!vm_driver_wants_tracking(machine, held->row.hypervisor_version) ||

@@ -43,9 +43,8 @@ static int save_and_publish(struct vm_op *op, struct vm_held *held, struct vm_ma
 {
 	if (vm_save_write(save, machine, NEW_MEMORY, NEW_STATE, err) < 0)
 		return -1;
-	vm_save_punch(op, save);
-	if (sync_files(machine->root, held, err) < 0 || vm_interrupt_check(err) < 0 ||
-	    vm_save_put_aside(held->dir_fd, err) < 0 ||
+	if (vm_save_finish(op, save, err) < 0 || sync_files(machine->root, held, err) < 0 ||
+	    vm_interrupt_check(err) < 0 || vm_save_put_aside(held->dir_fd, err) < 0 ||
 	    vm_fs_rename(held->dir_fd, NEW_MEMORY, held->dir_fd, VM_FILE_MEMORY, err) < 0 ||
 	    vm_fs_rename(held->dir_fd, NEW_STATE, held->dir_fd, VM_FILE_STATE, err) < 0)
 		return -1;
@@ -75,6 +74,8 @@ static void go_on(struct vm_op *op, struct vm_held *held, struct vm_machine *mac
 		vm_fs_unlink(held->dir_fd, NEW_MEMORY, &ignored);
 		vm_err_clear(&ignored);
 		vm_fs_unlink(held->dir_fd, NEW_STATE, &ignored);
+		vm_err_clear(&ignored);
+		vm_fs_unlink(held->dir_fd, VM_FILE_BELOW, &ignored);
 		vm_err_clear(&ignored);
 		vm_save_put_back(held->dir_fd, &ignored);
 		vm_held_abandon(op, held);

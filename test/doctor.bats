@@ -83,7 +83,7 @@ pause_by_api() {
 	finds 'the VMM has ended of web'
 	assert_equal "$(state_of web)" failed
 	dir=$(dir_of web)
-	for file in vmm.sock vsock.sock memory.new vmstate.new manifest.json.tmp vmstate.tmp vmstate.source; do
+	for file in vmm.sock vsock.sock memory.new memory.below vmstate.new manifest.json.tmp vmstate.tmp vmstate.source; do
 		: >"$dir/$file"
 		finds 'sockets or temporary files in the directory of web'
 		assert [ ! -e "$dir/$file" ]

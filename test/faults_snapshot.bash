@@ -38,11 +38,15 @@ snapshot_stopped_again() {
 }
 
 scenario_snapshot_running() {
+	prepare_running_snapshots() {
+		prepare_snapshots
+		with_base src
+	}
 	local touch=resume whole=goes_on_running
 	vmctl fork rest src
 	wait_for has_ticked src
 	source_pid=$(field src .pid)
-	prepare=prepare_snapshots next=snapshot_again walk snapshot create src one
+	prepare=prepare_running_snapshots next=snapshot_again walk snapshot create src one
 	tick=$(last_tick src)
 	wait_for ticked_past src "$tick"
 	assert_equal "$(boots_of src)" 0

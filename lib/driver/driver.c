@@ -109,11 +109,15 @@ static int end_call(const struct vm_machine *machine, enum vm_fault_point done, 
 
 bool vm_driver_wants_tracking(const struct vm_machine *machine, const char *version)
 {
+	enum vm_memory_diff diff = machine->root->config.memory_diff;
 	const struct vm_driver *driver = machine->driver;
 
-	return machine->root->config.memory_diff && driver->caps.diff_snapshot &&
-	       (!driver->can_track || driver->can_track(version)) &&
-	       vm_fs_shares_extents(machine->dir_fd);
+	if (diff == VM_MEMORY_DIFF_OFF || !driver->caps.diff_snapshot ||
+	    (driver->can_track && !driver->can_track(version)))
+		return false;
+	return vm_fs_shares_extents(machine->dir_fd) ||
+	       (diff == VM_MEMORY_DIFF_AUTO &&
+	        vm_fs_keeps_holes(machine->dir_fd, machine->spec->memory_bytes));
 }
 
 int vm_driver_boot(struct vm_machine *machine, struct vm_err *err)

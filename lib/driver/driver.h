@@ -32,6 +32,8 @@
 #define VM_FILE_BASE VM_FILE_MEMORY ".base"
 /* What it has mapped, where VM_FILE_MEMORY is another file by now: see pool.h. */
 #define VM_FILE_MAPPED VM_FILE_MEMORY ".mapped"
+/* What a layer lies on while it is made whole: another link to what was the base; see save.h. */
+#define VM_FILE_BELOW VM_FILE_MEMORY ".below"
 #define VM_FILE_STATE "vmstate" /* published state file: immutable */
 /* A running source's state, kept in its first fork until every fork has its own. */
 #define VM_FILE_SOURCE_STATE "vmstate.source"
@@ -222,7 +224,7 @@ int vm_driver_save(struct vm_machine *machine, enum vm_save_what what, const cha
                    const char *state, struct vm_err *err);
 /*
  * Whether VMMs of this version should track dirty pages, and whether it is worth a base: the driver
- * can, the settings want it, and the filesystem shares extents.
+ * can, the settings want it, and the filesystem shares extents or keeps holes (save.h).
  */
 bool vm_driver_wants_tracking(const struct vm_machine *machine, const char *version);
 int vm_driver_tracks(struct vm_machine *machine, bool *ret_tracks, struct vm_err *err);

@@ -96,7 +96,7 @@ static void expect_defaults(const struct vm_config *config)
 	assert_int_equal(config->api_timeout_ms, 30000);
 	assert_int_equal(config->events_kept, 100000);
 	assert_int_equal(config->alias, VM_ALIAS_AUTO);
-	assert_true(config->memory_diff);
+	assert_int_equal(config->memory_diff, VM_MEMORY_DIFF_AUTO);
 	assert_int_equal(config->memory_pool_max_bytes, 1 << 30);
 	assert_string_equal(vm_config_binary(config, "fake"), "");
 }
@@ -121,9 +121,27 @@ static void every_key_is_read(void **state)
 	assert_int_equal(config.api_timeout_ms, 500);
 	assert_int_equal(config.events_kept, 7);
 	assert_int_equal(config.alias, VM_ALIAS_SYMLINK);
-	assert_false(config.memory_diff);
+	assert_int_equal(config.memory_diff, VM_MEMORY_DIFF_OFF);
 	assert_int_equal(config.memory_pool_max_bytes, 64 << 20);
 	assert_string_equal(vm_config_binary(&config, "fake"), "/usr/bin/fake");
+}
+
+static void each_way_to_save_memory_has_a_name(void **state)
+{
+	static const struct {
+		const char *text;
+		enum vm_memory_diff diff;
+	} names[] = {{"memory: {diff: auto}\n", VM_MEMORY_DIFF_AUTO},
+	             {"memory: {diff: reflink}\n", VM_MEMORY_DIFF_REFLINK},
+	             {"memory: {diff: off}\n", VM_MEMORY_DIFF_OFF}};
+	struct vm_config config;
+
+	(void)state;
+	for (size_t i = 0; i < VM_ARRAY_LEN(names); i++) {
+		vm_config_init(&config);
+		parse_ok(names[i].text, &config);
+		assert_int_equal(config.memory_diff, names[i].diff);
+	}
 }
 
 static void a_file_with_all_commented_out_changes_nothing(void **state)
@@ -188,7 +206,8 @@ static const struct {
         {"wait: soon\n", "vmctl.yaml:1: wait: 'soon' is not a duration"},
         {"wait: -1\n", "vmctl.yaml:1: wait: '-1' is not a duration"},
         {"api_timeout: 99ms\n", "vmctl.yaml:1: api_timeout: must be at least 100ms"},
-        {"memory: {diff: on}\n", "vmctl.yaml:1: memory.diff: 'on' is neither auto nor off"},
+        {"memory: {diff: on}\n",
+         "vmctl.yaml:1: memory.diff: 'on' is none of auto, reflink and off"},
         {"memory: {pool: 1G}\n", "vmctl.yaml:1: memory.pool: unknown key"},
         {"memory: {pool_max: lots}\n", "vmctl.yaml:1: memory.pool_max: 'lots' is not"},
         {"memory: 1G\n", "vmctl.yaml:1: memory: must be 'key: value' lines"},
@@ -353,6 +372,7 @@ int main(void)
 	        cmocka_unit_test(a_duration_is_seconds_or_has_a_unit),
 	        cmocka_unit_test(what_is_no_duration_is_refused),
 	        cmocka_unit_test(every_key_is_read),
+	        cmocka_unit_test(each_way_to_save_memory_has_a_name),
 	        cmocka_unit_test(a_file_with_all_commented_out_changes_nothing),
 	        cmocka_unit_test(a_later_text_changes_only_the_keys_it_has),
 	        cmocka_unit_test(mistakes_are_refused_and_change_nothing),

@@ -26,7 +26,7 @@ static void open_site(void **state, struct site *ret)
 	ret->f = *state;
 	assert_int_equal(open_root(ret->f, VM_ROOT_CREATE, &ret->root, &err), 0);
 	/* Wherever the tests run. */
-	ret->root.config.memory_diff = false;
+	ret->root.config.memory_diff = VM_MEMORY_DIFF_OFF;
 	ret->root.config.min_free_disk_bytes = 0;
 	ret->root.config.memory_pool_max_bytes = ROOM;
 	ret->dir = vm_fs_make_dir(ret->root.guests_fd, "instance", &err);
