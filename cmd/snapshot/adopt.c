@@ -25,8 +25,8 @@ static const struct cli_option adopt_options[] = {
         {"kernel", KEY_KERNEL, "FILE", "a kernel, so that forks can also be booted afresh", 0,
          false},
         {"initrd", KEY_INITRD, "FILE", "and an initrd", 0, false},
-        {"vcpus", KEY_VCPUS, "N", "how many vCPUs to tell for the guest, if not what the state says", 0,
-         false},
+        {"vcpus", KEY_VCPUS, "N",
+         "how many vCPUs to tell for the guest, if not what the state says", 0, false},
         {"relocate", KEY_RELOCATE, "HOW",
          "auto, rewrite (change the paths in the state) or alias (show its files where it names "
          "them)",
