@@ -182,6 +182,9 @@ static int pause_and_capture(struct vm_fork *fork, struct vm_err *err)
 	fork->paused_us = vm_monotonic_us() - began;
 	if (rc == 0 && vm_fork_with_memory(fork))
 		rc = vm_save_finish(fork->op, &save, err);
+	/* What is given up now must not stay as the base of the source: it may be large. */
+	if (rc == 0)
+		rc = vm_interrupt_check(err);
 	if (rc == 0 && vm_fork_with_memory(fork))
 		vm_save_done(fork->op, &fork->source, &save, &source);
 	vm_vmm_close(&source.vmm);
@@ -203,14 +206,11 @@ static int clone_first(struct vm_fork *fork, struct vm_child *child, struct vm_e
 	return vm_fs_link(first->dir_fd, child->dir_fd, VM_FILE_MEMORY, err);
 }
 
-int vm_fork_prepare_running(struct vm_fork *fork, struct vm_err *err)
+/* All children have what the first has. */
+static int complete(struct vm_fork *fork, struct vm_err *err)
 {
 	int first_fd = fork->children[0].dir_fd;
 
-	/* What does not need the pause comes before it. */
-	if (link_shared(fork, &fork->children[0], fork->source.dir_fd, err) < 0 ||
-	    vm_interrupt_check(err) < 0 || pause_and_capture(fork, err) < 0)
-		return -1;
 	for (size_t i = 1; i < fork->count; i++) {
 		if (clone_first(fork, &fork->children[i], err) < 0)
 			return -1;
@@ -224,4 +224,20 @@ int vm_fork_prepare_running(struct vm_fork *fork, struct vm_err *err)
 			return -1;
 	}
 	return vm_fs_unlink(first_fd, VM_FILE_SOURCE_STATE, err);
+}
+
+int vm_fork_prepare_running(struct vm_fork *fork, struct vm_err *err)
+{
+	struct vm_err ignored = {0};
+	int rc;
+
+	/* What does not need the pause comes before it. */
+	if (link_shared(fork, &fork->children[0], fork->source.dir_fd, err) < 0 ||
+	    vm_interrupt_check(err) < 0 || pause_and_capture(fork, err) < 0)
+		return -1;
+	rc = complete(fork, err);
+	/* If the disk is full, what the forks give back must not stay as the source's base. */
+	if (rc < 0)
+		vm_fs_unlink(fork->source.dir_fd, VM_FILE_BASE, &ignored);
+	return rc;
 }

@@ -39,6 +39,8 @@ rows_and_vmms() {
 		'SELECT id, name, state, generation, pid FROM instance ORDER BY id; SELECT * FROM intent;
 		SELECT id FROM lock_file'
 	live_vmms
+	# And how the next save will be done.
+	find "$VMCTL_ROOT/guests" -name memory.base | sort
 }
 
 assert_told() {
