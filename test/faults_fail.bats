@@ -68,8 +68,14 @@ is_tolerated() {
 	lock.gate* | lock.memory* | lock.unlink* | slot.release*) true ;;
 	# To unlink the lock of an alias, which others share, it is tried for: if not, it stays.
 	lock.create* | lock.take*) [ -n "${aliases:-}" ] ;;
+	# A VMM that was loaded without a base is saved wholly, which makes one.
+	fs.link*) grep -q "warning: .*$2" <<<"$output" || [ "$(bases)" -lt "$(live_vmms)" ] ;;
 	*) grep -q "warning: .*$2" <<<"$output" ;;
 	esac
+}
+
+bases() {
+	find "$VMCTL_ROOT/guests" -name memory.base | wc -l
 }
 
 strike() {
