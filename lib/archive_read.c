@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "archive_impl.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -243,6 +244,7 @@ static int take_all(struct vm_archive_reader *reader, int *dir_fd, size_t *ret_m
 
 	if (take_announcement(reader, err) < 0)
 		return -1;
+	assert(*dir_fd >= 0 || options->late_dir_fd);
 	if (*dir_fd < 0)
 		*dir_fd = *options->late_dir_fd;
 	if (vm_fs_each(*dir_fd, ".", in_the_way, NULL, err) < 0)

@@ -186,6 +186,26 @@ int vm_compress_file(int dir_fd, const char *from, const char *to, struct vm_err
 	return rc;
 }
 
+/* All that is in `in`, or up to the end of the frame. */
+static int unpack_piece(ZSTD_DCtx *context, struct stream *stream, ZSTD_inBuffer *in,
+                        uint64_t size_bytes, size_t *left, struct vm_err *err)
+{
+	while (in->pos < in->size && *left != 0) {
+		ZSTD_outBuffer out = {.dst = stream->out_buffer, .size = stream->out_size};
+
+		*left = ZSTD_decompressStream(context, &out, in);
+		if (ZSTD_isError(*left))
+			return vm_err_set(err, VM_ERR_CORRUPT, "the file is damaged (%s)",
+			                  ZSTD_getErrorName(*left));
+		if (out.pos > size_bytes - stream->written)
+			return vm_err_set(err, VM_ERR_CORRUPT,
+			                  "it holds more than the memory of the guest");
+		if (append_sparse(stream, out.pos) < 0)
+			return vm_err_sys(err, "writing");
+	}
+	return 0;
+}
+
 /* `left` becomes 0 at the end of a frame, whose checksum was then found right. */
 static int decompress_all(ZSTD_DCtx *context, struct stream *stream, uint64_t size_bytes,
                           struct vm_err *err)
@@ -200,19 +220,8 @@ static int decompress_all(ZSTD_DCtx *context, struct stream *stream, uint64_t si
 			return -1;
 		if (left == 0)
 			return vm_err_set(err, VM_ERR_CORRUPT, "something follows behind its end");
-		while (in.pos < in.size && left != 0) {
-			ZSTD_outBuffer out = {.dst = stream->out_buffer, .size = stream->out_size};
-
-			left = ZSTD_decompressStream(context, &out, &in);
-			if (ZSTD_isError(left))
-				return vm_err_set(err, VM_ERR_CORRUPT, "the file is damaged (%s)",
-				                  ZSTD_getErrorName(left));
-			if (out.pos > size_bytes - stream->written)
-				return vm_err_set(err, VM_ERR_CORRUPT,
-				                  "it holds more than the memory of the guest");
-			if (append_sparse(stream, out.pos) < 0)
-				return vm_err_sys(err, "writing");
-		}
+		if (unpack_piece(context, stream, &in, size_bytes, &left, err) < 0)
+			return -1;
 	}
 	if (n < 0)
 		return vm_err_sys(err, "reading");
