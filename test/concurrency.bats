@@ -325,12 +325,14 @@ loads_at_once() {
 }
 
 # A shell that forks src until it is gone, one line in stream-N for each fork.
+# The name has a dash: of the thousands of ids that it makes one may begin with "src", and would be forked once
+# the source is gone.
 fork_without_pause() {
 	local n=0 status=0
 	exec 3>&-
 	while [ "$status" = 0 ]; do
 		n=$((n + 1))
-		vmctl fork src "s$1-$n" --from-running --target-state stopped --wait=600 \
+		vmctl fork the-src "s$1-$n" --from-running --target-state stopped --wait=600 \
 			2>"err-$1" >>"stream-$1" && status=0 || status=$?
 	done
 	return "$status"
@@ -346,7 +348,7 @@ all_have_forked() {
 }
 
 @test "restore, standby, stop and rm get their turn while 16 shells fork their source without pause" {
-	make_standby src
+	make_standby the-src
 	local i pids=() verb before
 	for i in {1..16}; do
 		: >"stream-$i"
@@ -359,11 +361,11 @@ all_have_forked() {
 		mapfile -t before < <(wc -l stream-{1..16} | awk '$2 != "total" { print $1 }')
 		wait_for all_have_forked "${before[@]}"
 		# shellcheck disable=SC2086 # a verb and its options
-		vmctl $verb src --wait=30
+		vmctl $verb the-src --wait=30
 	done
 	mapfile -t before < <(wc -l stream-{1..16} | awk '$2 != "total" { print $1 }')
 	wait_for all_have_forked "${before[@]}"
-	vmctl rm src --wait=30
+	vmctl rm the-src --wait=30
 	wait_all "${pids[@]}"
 	assert_equal "$(count_status 3)" 16
 	assert_agrees
