@@ -40,7 +40,7 @@ all_states() {
 
 @test "show as JSON has stable keys, and null for what there is not" {
 	vmctl state show -o json "$fixtures/made/pmem.vmstate" >shown
-	assert_equal "$(jq -rc keys_unsorted shown)" '["file","hypervisor","hypervisor_version","format","encoding","memory_bytes","vcpus","guest_cid","paths"]'
+	assert_equal "$(jq -rc keys_unsorted shown)" '["file","hypervisor","hypervisor_version","format","encoding","memory_bytes","vcpus","guest_cid","network_devices","tap","paths"]'
 	assert_equal "$(jq -rc '.paths[] | select(.kind == "pmem") | [.id, .root, .read_only, .path]' shown)" \
 		'["p0",false,true,"pmem.img"]'
 	assert_equal "$(jq -rc '.paths[] | select(.kind == "kernel") | [.id, .root, .read_only]' shown)" \

@@ -18,6 +18,10 @@ static const struct {
 } refusals[] = {
         {"os error 28", NULL, VM_ERR_INSUFFICIENT_RESOURCES, "the disk is full: free some space"},
         {"os error 122", NULL, VM_ERR_INSUFFICIENT_RESOURCES, "the disk quota is used up"},
+        /* The state file is written by a library that says it so. */
+        {"Os { code: 28,", NULL, VM_ERR_INSUFFICIENT_RESOURCES,
+         "the disk is full: free some space"},
+        {"Os { code: 122,", NULL, VM_ERR_INSUFFICIENT_RESOURCES, "the disk quota is used up"},
         {"os error 12)", NULL, VM_ERR_INSUFFICIENT_RESOURCES, "the host is out of memory"},
         {"os error 24", NULL, VM_ERR_INSUFFICIENT_RESOURCES, "raise the limit of open files"},
         {"cannot create a memfd", NULL, VM_ERR_INSUFFICIENT_RESOURCES,
