@@ -302,7 +302,7 @@ static int put_file(struct writer *w, size_t index, struct vm_err *err)
 	const char *name = w->list.files[index].name;
 
 	if (vm_fault(VM_FAULT_FS_WRITE))
-		return vm_err_sys(err, "writing the archive");
+		return vm_fs_fail(w->out_fd, NULL, "writing the archive", err);
 	if (put_content(w, index, err) < 0)
 		return vm_err_wrap(err, "%s", name);
 	return vm_fault(VM_FAULT_FS_WRITE_DONE) ? -1 : 0;

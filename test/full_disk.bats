@@ -372,9 +372,10 @@ assert_limited() {
 }
 
 rows_and_files() {
+	# A save that fails takes the base along, without which the next one is whole.
 	sqlite3 -readonly "$VMCTL_ROOT/vmctl.db" 'SELECT id, name, state, generation FROM instance ORDER BY id;
 		SELECT * FROM intent; SELECT * FROM lock_file'
-	(cd "$VMCTL_ROOT" && find . -path './guests/*' ! -name '*.log' ! -name console.in -printf '%p %i\n' |
+	(cd "$VMCTL_ROOT" && find . -path './guests/*' ! -name '*.log' ! -name console.in ! -name memory.base -printf '%p %i\n' |
 		sort)
 }
 
