@@ -156,15 +156,20 @@ strike() {
 	vmctl create web --kernel "$guest" --memory 16M --start
 	vmctl standby web
 	vmctl rm --force web
+	# Where no layers are made, over the memory that a stop has dropped.
+	printf 'memory:\n  diff: reflink\n' >pool.yaml
+	export VMCTL_ROOT=$PWD/pooled VMCTL_CONFIG=$PWD/pool.yaml
+	vmctl create web --kernel "$guest" --memory 16M --start
+	vmctl standby web && vmctl restore web
+	vmctl stop --force web && vmctl start web
+	vmctl standby web && vmctl rm --force web
 	export VMCTL_ROOT=$PWD/root VMCTL_CONFIG=
 	make_alias_image src base "$PWD/recorded"
 	vmctl snapshot fork src/base aliased
 	: >/dev/shm/sem.vmctl-zzzzzzzzzzzzzzzzzzzzzzzz-gone
 	vmctl doctor --repair
 	assert [ ! -e /dev/shm/sem.vmctl-zzzzzzzzzzzzzzzzzzzzzzzz-gone ]
-	vmctl stop --time 60 web && vmctl start web
-	# Over the memory that the stop has dropped.
-	vmctl standby web && vmctl rm --force web
+	vmctl stop --time 60 web && vmctl rm --force web
 	unset VMCTL_FAULT_TRACE
 	vmctl doctor --fault-points -o json | jq -r '.[].point' | sort >listed
 	sed 's/#.*//' trace | sort -u >passed
