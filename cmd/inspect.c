@@ -4,11 +4,12 @@
 #include "cli/cli.h"
 #include "util.h"
 
-static json_t *look(struct cli *cli, const char *selector, struct vm_err *err)
+static json_t *look(struct cli *cli, const char *selector, const void *ctx, struct vm_err *err)
 {
 	VM_AUTO(vm_instance_free) struct vm_instance instance = {0};
 	json_t *json;
 
+	(void)ctx;
 	if (vm_store_find(cli->root.store, selector, &instance, err) < 0 ||
 	    vm_observe(&cli->root, &instance, err) < 0)
 		return NULL;
@@ -18,29 +19,9 @@ static json_t *look(struct cli *cli, const char *selector, struct vm_err *err)
 	return json;
 }
 
-/* One selector gives one object, several an array of those that were found. */
 static int run(struct cli *cli, struct vm_err *err)
 {
-	json_t *list;
-
-	if (cli_open(cli, VM_ROOT_READ, err) < 0)
-		return -1;
-	if (cli->operand_count == 1) {
-		json_t *one = look(cli, cli->operands[0], err);
-
-		return one != NULL ? cli_print_json(one, err) : -1;
-	}
-	list = json_array();
-	for (int i = 0; i < cli->operand_count; i++) {
-		struct vm_err failure = {0};
-		json_t *one = look(cli, cli->operands[i], &failure);
-
-		if (one == NULL)
-			cli_fail(cli, &failure);
-		else
-			(void)json_array_append_new(list, one);
-	}
-	return cli_print_json(list, err);
+	return cli_open(cli, VM_ROOT_READ, err) < 0 ? -1 : cli_print_looks(cli, look, NULL, err);
 }
 
 static const struct cli_verb verb = {

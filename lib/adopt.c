@@ -15,6 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "driver/state.h"
 #include "manifest.h"
 #include "sources.h"
 #include "sweep.h"
@@ -28,6 +29,8 @@ struct adoption {
 	const struct vm_driver *driver;
 	char *state;
 	size_t state_len;
+	void *rewritten; /* the state with our names in it; NULL: it stays as it is */
+	size_t rewritten_len;
 	char alias[VM_ALIAS_PATH_MAX + 1]; /* the directory that the state names, if it keeps it */
 	struct vm_state_info info;
 	struct vm_spec spec;
@@ -192,55 +195,31 @@ static int make_spec(struct adoption *adoption, struct vm_err *err)
 	return take_disks(adoption, err);
 }
 
-/* The name that vmctl gives to the file of each recorded path; buffers are the caller's. */
-static const char *own_name(const struct adoption *adoption, const struct vm_state_path *path,
-                            size_t disk, char *buf)
-{
-	switch (path->kind) {
-	case VM_STATE_DISK:
-		return vm_disk_file(&adoption->spec.disks[disk], buf);
-	case VM_STATE_VSOCK:
-		return VM_FILE_VSOCK;
-	case VM_STATE_INITRD:
-		return VM_FILE_INITRD;
-	case VM_STATE_KERNEL:
-		return VM_FILE_KERNEL;
-	default:
-		return NULL; /* in the boot arguments: it is the guest's */
-	}
-}
-
-static int make_rewritten(const struct adoption *adoption, void **ret, size_t *ret_len,
-                          struct vm_err *err)
+/* Names of ours for the recorded paths; once it is done it is kept for the image. */
+static int rewrite(struct adoption *adoption, struct vm_err *err)
 {
 	size_t count = adoption->info.count, disk = 0;
 	VM_AUTO_FREE const char **texts = vm_calloc(count + 1, sizeof(*texts), err);
 	VM_AUTO_FREE char *names = vm_calloc(count + 1, VM_DISK_FILE_SIZE, err);
 
+	if (!adoption->driver->caps.state_rewrite)
+		return vm_err_set(err, VM_ERR_UNSUPPORTED, "%s cannot rewrite a saved state",
+		                  adoption->driver->name);
 	if (!texts || !names)
 		return -1;
 	for (size_t i = 0; i < count; i++) {
 		const struct vm_state_path *path = &adoption->info.paths[i];
 
-		texts[i] = own_name(adoption, path, disk, names + i * VM_DISK_FILE_SIZE);
-		disk += path->kind == VM_STATE_DISK;
+		/* None for a path in the boot arguments: it is the guest's. */
+		texts[i] = path->kind == VM_STATE_DISK ? vm_disk_file(&adoption->spec.disks[disk++],
+		                                                      names + i * VM_DISK_FILE_SIZE)
+		                                       : vm_state_fixed_name(path->kind);
 	}
 	if (adoption->driver->rewrite_state(adoption->state, adoption->state_len, &adoption->info,
-	                                    texts, 0, ret, ret_len, err) < 0)
+	                                    texts, 0, &adoption->rewritten,
+	                                    &adoption->rewritten_len, err) < 0)
 		return vm_err_wrap(err, "%s", adoption->request->state);
 	return 0;
-}
-
-/* Whether the driver can give the recorded paths other names; tried, for the sizes matter, too. */
-static int try_rewrite(const struct adoption *adoption, struct vm_err *err)
-{
-	VM_AUTO_FREE void *rewritten = NULL;
-	size_t len = 0;
-
-	if (!adoption->driver->caps.state_rewrite)
-		return vm_err_set(err, VM_ERR_UNSUPPORTED, "%s cannot rewrite a saved state",
-		                  adoption->driver->name);
-	return make_rewritten(adoption, &rewritten, &len, err);
 }
 
 static int choose_relocation(struct adoption *adoption, struct vm_err *err)
@@ -248,7 +227,7 @@ static int choose_relocation(struct adoption *adoption, struct vm_err *err)
 	enum vm_relocate wanted = adoption->request->relocate;
 
 	if (wanted != VM_RELOCATE_ALIAS) {
-		if (try_rewrite(adoption, err) == 0)
+		if (rewrite(adoption, err) == 0)
 			return 0;
 		if (wanted == VM_RELOCATE_REWRITE || err->code != VM_ERR_UNSUPPORTED)
 			return -1;
@@ -280,28 +259,16 @@ static int check(struct adoption *adoption, struct vm_err *err)
 /* --- files --------------------------------------------------------------------------------------
  */
 
-/*
- * As it is recorded, or with names of ours. What `auto` finds out by trying changes nothing: a
- * state that cannot be rewritten leaves no file.
- */
-static int publish_state(struct adoption *adoption, struct vm_child *child,
-                         const char **ret_relocation, struct vm_err *err)
+/* As it is recorded, or with names of ours. */
+static int publish_state(const struct adoption *adoption, int dir_fd, struct vm_err *err)
 {
-	VM_AUTO_FREE void *rewritten = NULL;
-	size_t len = 0;
-
-	if (adoption->alias[0] != '\0') {
-		if (vm_adopt_link_recorded(&adoption->info, &adoption->spec, child->dir_fd, err) <
-		    0)
-			return -1;
-		*ret_relocation = "alias";
-		return vm_fs_publish(child->dir_fd, VM_FILE_STATE, adoption->state,
-		                     adoption->state_len, true, err);
-	}
-	*ret_relocation = "rewrite";
-	if (make_rewritten(adoption, &rewritten, &len, err) < 0)
+	if (adoption->rewritten)
+		return vm_fs_publish(dir_fd, VM_FILE_STATE, adoption->rewritten,
+		                     adoption->rewritten_len, true, err);
+	if (vm_adopt_link_recorded(&adoption->info, &adoption->spec, dir_fd, err) < 0)
 		return -1;
-	return vm_fs_publish(child->dir_fd, VM_FILE_STATE, rewritten, len, true, err);
+	return vm_fs_publish(dir_fd, VM_FILE_STATE, adoption->state, adoption->state_len, true,
+	                     err);
 }
 
 static int copy_memory(struct vm_child *child, int from_fd, struct vm_err *err)
@@ -316,29 +283,23 @@ static int copy_memory(struct vm_child *child, int from_fd, struct vm_err *err)
 /* --- the row ------------------------------------------------------------------------------------
  */
 
+/* A name without a part behind the '/' gets one. */
 static int make_name(const char *name, char *ret, struct vm_err *err)
 {
-	const char *slash = strchr(name, '/');
-	char stem[VM_NAME_MAX + 2];
+	VM_AUTO_FREE char *full = vm_strf(err, strchr(name, '/') ? "%s" : "%s/" DEFAULT_NAME, name);
 
-	snprintf(stem, sizeof(stem), "%.*s",
-	         slash && slash - name < VM_NAME_MAX + 1 ? (int)(slash - name) : VM_NAME_MAX + 1,
-	         name);
-	if (vm_name_check(stem, err) < 0 || (slash && vm_name_check(slash + 1, err) < 0))
+	if (!full || vm_image_name_check(full, err) < 0)
 		return -1;
-	snprintf(ret, VM_FULL_NAME_MAX + 1, "%s/%s", stem, slash ? slash + 1 : DEFAULT_NAME);
+	memcpy(ret, full, strlen(full) + 1);
 	return 0;
 }
 
 static int fill_row(const struct adoption *adoption, struct vm_instance *row, struct vm_err *err)
 {
-	json_t *json = vm_spec_to_json(&adoption->spec);
-
 	row->kind = VM_KIND_IMAGE;
-	row->spec = json ? json_dumps(json, JSON_COMPACT) : NULL;
-	json_decref(json);
+	row->spec = vm_spec_for_row(&adoption->spec, err);
 	if (!row->spec)
-		return vm_err_set(err, VM_ERR_INSUFFICIENT_RESOURCES, "out of memory for the spec");
+		return -1;
 	snprintf(row->hypervisor, sizeof(row->hypervisor), "%s", adoption->driver->name);
 	snprintf(row->hypervisor_version, sizeof(row->hypervisor_version), "%s",
 	         adoption->info.version);
@@ -352,7 +313,6 @@ static int fill_row(const struct adoption *adoption, struct vm_instance *row, st
 static int make(struct adoption *adoption, struct vm_child *child, struct vm_err *err)
 {
 	struct vm_op *op = adoption->op;
-	const char *relocation = NULL;
 
 	vm_sweep_makers(op);
 	if (fill_row(adoption, &child->row, err) < 0 ||
@@ -361,12 +321,13 @@ static int make(struct adoption *adoption, struct vm_child *child, struct vm_err
 	    vm_child_make_dir(op, child, err) < 0 ||
 	    vm_sources_copy(child, &adoption->spec, &adoption->sources, err) < 0 ||
 	    copy_memory(child, adoption->memory_fd, err) < 0 ||
-	    publish_state(adoption, child, &relocation, err) < 0 ||
+	    publish_state(adoption, child->dir_fd, err) < 0 ||
 	    vm_manifest_write(child->dir_fd, &child->row, &adoption->spec, adoption->info.version,
 	                      true, err) < 0 ||
 	    vm_fs_sync(op->root->images_fd, NULL, err) < 0)
 		return -1;
-	return vm_child_publish(op, child, 1, VM_STATE_STANDBY, NULL, relocation, err);
+	return vm_child_publish(op, child, 1, VM_STATE_STANDBY, NULL,
+	                        adoption->rewritten ? "rewrite" : "alias", err);
 }
 
 int vm_adopt(struct vm_op *op, const struct vm_adopt_request *request, struct vm_instance *ret,
@@ -398,5 +359,6 @@ int vm_adopt(struct vm_op *op, const struct vm_adopt_request *request, struct vm
 	vm_spec_free(&adoption.spec);
 	vm_state_info_free(&adoption.info);
 	free(adoption.state);
+	free(adoption.rewritten);
 	return rc;
 }

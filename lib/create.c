@@ -13,16 +13,10 @@ static int fill_row(const struct vm_spec *spec, const struct vm_driver *driver,
                     struct vm_instance *row, struct vm_err *err)
 {
 	char id[VM_ID_LEN + 1];
-	json_t *json = vm_spec_to_json(spec);
-	char *text;
 
-	/* The name is the row's: a fork has another, but the same spec. */
-	json_object_set_new(json, "name", json_null());
-	text = json ? json_dumps(json, JSON_COMPACT) : NULL;
-	json_decref(json);
-	row->spec = text;
-	if (!text)
-		return vm_err_set(err, VM_ERR_INSUFFICIENT_RESOURCES, "out of memory for the spec");
+	row->spec = vm_spec_for_row(spec, err);
+	if (!row->spec)
+		return -1;
 	if (!spec->name && vm_id_new(id, err) < 0)
 		return -1;
 	if (spec->name)

@@ -253,9 +253,7 @@ static int check_kind(const struct vm_op *op, const struct vm_instance *row, str
 		return vm_err_hint(err, "'vmctl snapshot fork %s' makes an instance of it",
 		                   row->name);
 	}
-	vm_err_set(err, VM_ERR_INVALID_STATE, "%s is an instance, not a snapshot", row->name);
-	return vm_err_hint(err, "'vmctl snapshot ls %s' lists those that were made of it",
-	                   row->name);
+	return vm_snapshot_require(row, err);
 }
 
 int vm_held_take(struct vm_op *op, const char *selector, enum vm_lock_mode mode,

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "driver/state.h"
 #include "sweep.h"
 #include "transfer_impl.h"
 #include "util.h"
@@ -78,34 +79,17 @@ static int check_files(const struct vm_image_description *d,
 	return d->with_memory ? check_size(contents, VM_FILE_MEMORY, d->spec.memory_bytes, err) : 0;
 }
 
-static int check_name(const char *name, struct vm_err *err)
-{
-	const char *slash = strchr(name, '/');
-	char stem[VM_NAME_MAX + 2];
-
-	if (!slash) {
-		vm_err_set(err, VM_ERR_USAGE, "'%.100s' is no name of a snapshot", name);
-		return vm_err_hint(err, "a snapshot is called INSTANCE/NAME");
-	}
-	snprintf(stem, sizeof(stem), "%.*s",
-	         slash - name > VM_NAME_MAX ? VM_NAME_MAX + 1 : (int)(slash - name), name);
-	return vm_name_check(stem, err) < 0 || vm_name_check(slash + 1, err) < 0 ? -1 : 0;
-}
-
 static int fill_row(struct import *import, struct vm_err *err)
 {
 	const struct vm_image_description *d = &import->description;
 	struct vm_instance *row = &import->child.row;
 	const char *name = import->request->name ? import->request->name : d->name;
-	json_t *spec;
 
-	if (check_name(name, err) < 0)
+	if (vm_image_name_check(name, err) < 0)
 		return vm_err_wrap(err, "the image's name");
-	spec = vm_spec_to_json(&d->spec);
-	row->spec = spec ? json_dumps(spec, JSON_COMPACT) : NULL;
-	json_decref(spec);
+	row->spec = vm_spec_for_row(&d->spec, err);
 	if (!row->spec)
-		return vm_err_set(err, VM_ERR_INSUFFICIENT_RESOURCES, "out of memory for the spec");
+		return -1;
 	row->kind = VM_KIND_IMAGE;
 	snprintf(row->name, sizeof(row->name), "%s", name);
 	snprintf(row->parent_name, sizeof(row->parent_name), "%s", d->parent_name);
@@ -199,21 +183,12 @@ static const char *without_padding(const char *path)
 static bool names_own_file(const struct vm_spec *spec, const struct vm_state_path *path, bool *seen)
 {
 	const char *name = without_padding(path->text);
+	const char *fixed = vm_state_fixed_name(path->kind);
 
-	switch (path->kind) {
-	case VM_STATE_KERNEL:
-		return strcmp(name, VM_FILE_KERNEL) == 0;
-	case VM_STATE_INITRD:
-		return strcmp(name, VM_FILE_INITRD) == 0;
-	case VM_STATE_VSOCK:
-		return strcmp(name, VM_FILE_VSOCK) == 0;
-	case VM_STATE_BOOT_ARGS: /* the guest's: nobody here opens it */
+	if (path->kind == VM_STATE_BOOT_ARGS) /* the guest's: nobody here opens it */
 		return true;
-	case VM_STATE_PMEM: /* no image of ours has any */
-		return false;
-	case VM_STATE_DISK:
-		break;
-	}
+	if (path->kind != VM_STATE_DISK)
+		return fixed && strcmp(name, fixed) == 0; /* a pmem: no image of ours has any */
 	for (size_t i = 0; i < spec->disk_count; i++) {
 		char file[VM_DISK_FILE_SIZE];
 
@@ -332,7 +307,7 @@ int vm_import(struct vm_op *op, const struct vm_import_request *request, struct 
 	op->verb = "import";
 	vm_spec_init(&import.description.spec);
 	vm_child_init(&import.child);
-	rc = request->name ? check_name(request->name, err) : 0;
+	rc = request->name ? vm_image_name_check(request->name, err) : 0;
 	if (rc == 0)
 		rc = vm_archive_read(request->in_fd, -1, &options, &description, err);
 	json_decref(description);

@@ -197,8 +197,7 @@ static int check_stamp(const json_t *json, const struct vm_instance *row,
 /* A compressed one is checked when it is unpacked. */
 static int check_memory(int dir_fd, const struct vm_spec *spec, struct vm_err *err)
 {
-	bool packed =
-	        !vm_fs_exists(dir_fd, VM_FILE_MEMORY) && vm_fs_exists(dir_fd, VM_FILE_COMPRESSED);
+	bool packed = vm_memory_is_packed(dir_fd);
 
 	return check_size(dir_fd, packed ? VM_FILE_COMPRESSED : VM_FILE_MEMORY,
 	                  packed ? 0 : spec->memory_bytes, err);

@@ -26,15 +26,9 @@ static int take(struct vm_op *op, const struct vm_held *held, enum vm_lock_mode 
 	return vm_lock_take(&request, ret_lock, err);
 }
 
-static bool is_packed(const struct vm_machine *machine)
-{
-	return !vm_fs_exists(machine->dir_fd, VM_FILE_MEMORY) &&
-	       vm_fs_exists(machine->dir_fd, VM_FILE_COMPRESSED);
-}
-
 static int is_ready(const struct vm_machine *machine, struct vm_err *err)
 {
-	if (is_packed(machine))
+	if (vm_memory_is_packed(machine->dir_fd))
 		return 0;
 	return machine->driver->memory_ready ? machine->driver->memory_ready(machine, err) : 1;
 }
@@ -64,7 +58,7 @@ static int make_ready(struct vm_op *op, struct vm_machine *machine, const struct
 	if (ready != 0)
 		return ready < 0 ? -1 : 0;
 	vm_op_progress(op, "making the memory of %s usable", held->row.name);
-	if (is_packed(machine) && unpack(op, machine, err) < 0)
+	if (vm_memory_is_packed(machine->dir_fd) && unpack(op, machine, err) < 0)
 		return -1;
 	ready = is_ready(machine, err);
 	if (ready != 0)

@@ -115,6 +115,8 @@ void vm_fork_results_free(struct vm_fork_result *results, size_t count);
 int vm_snapshot_create(struct vm_op *op, const char *instance, const char *name,
                        const struct vm_image_info *info, struct vm_instance *ret,
                        struct vm_err *err);
+/* invalid_state, with what to do, unless the row is an image's. */
+int vm_snapshot_require(const struct vm_instance *row, struct vm_err *err);
 /* Forks of an image are vm_fork()'s, with the image as the source. */
 int vm_snapshot_rm(struct vm_op *op, const char *selector, struct vm_instance *ret,
                    struct vm_err *err);

@@ -204,12 +204,9 @@ static int hold_image(struct revert *revert, const char *selector, struct vm_err
 
 		if (vm_store_find(op->root->store, selector, &found, err) < 0)
 			return -1;
-		rc = -1;
-		if (found.kind == VM_KIND_IMAGE)
+		rc = vm_snapshot_require(&found, err);
+		if (rc == 0)
 			rc = vm_held_settle(op, &found, &how, &revert->image, err);
-		else
-			vm_err_set(err, VM_ERR_INVALID_STATE, "%s is an instance, not a snapshot",
-			           found.name);
 		vm_instance_free(&found);
 		if (rc <= 0)
 			return rc;

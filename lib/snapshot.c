@@ -96,3 +96,12 @@ int vm_snapshot_compress(struct vm_op *op, const char *selector, struct vm_insta
 	/* Shared: forks go on meanwhile, with the raw file as long as it is there. */
 	return vm_held_run_shared(op, selector, compress_steps, NULL, ret, err);
 }
+
+int vm_snapshot_require(const struct vm_instance *row, struct vm_err *err)
+{
+	if (row->kind == VM_KIND_IMAGE)
+		return 0;
+	vm_err_set(err, VM_ERR_INVALID_STATE, "%s is an instance, not a snapshot", row->name);
+	return vm_err_hint(err, "'vmctl snapshot ls %s' lists those that were made of it",
+	                   row->name);
+}

@@ -87,6 +87,11 @@ int vm_spec_check(const struct vm_spec *spec, struct vm_err *err);
  */
 json_t *vm_spec_to_json(const struct vm_spec *spec);
 /*
+ * As it stands in a row, whose name is its own: a fork has another, but the same spec. malloc'ed;
+ * NULL with insufficient_resources.
+ */
+char *vm_spec_for_row(const struct vm_spec *spec, struct vm_err *err);
+/*
  * Checks everything but that there is a kernel (an adopted instance may have none). Errors:
  * corrupt, naming the key. Keys it does not know are left alone: a later version may add some.
  */

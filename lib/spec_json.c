@@ -32,6 +32,19 @@ json_t *vm_spec_to_json(const struct vm_spec *spec)
 	                 "vsock", (int)spec->vsock, "disks", disks);
 }
 
+char *vm_spec_for_row(const struct vm_spec *spec, struct vm_err *err)
+{
+	json_t *json = vm_spec_to_json(spec);
+	char *text;
+
+	json_object_set_new(json, "name", json_null());
+	text = json ? json_dumps(json, JSON_COMPACT) : NULL;
+	json_decref(json);
+	if (!text)
+		vm_err_set(err, VM_ERR_INSUFFICIENT_RESOURCES, "out of memory for the spec");
+	return text;
+}
+
 static int corrupt(const char *key, const char *what, struct vm_err *err)
 {
 	return vm_err_set(err, VM_ERR_CORRUPT, "%s: %s", key, what);

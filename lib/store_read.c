@@ -238,20 +238,11 @@ static void suggest_name(struct vm_store *store, const char *selector, char *buf
 	}
 }
 
-/* Whether it is written like INSTANCE/NAME, as no instance's name is. */
-static bool is_image_name(const char *text)
-{
-	const char *slash = strchr(text, '/');
-
-	return slash && slash != text && slash[1] != '\0' &&
-	       strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789-/") == strlen(text) &&
-	       !strchr(slash + 1, '/');
-}
-
 int vm_store_find(struct vm_store *store, const char *selector, struct vm_instance *ret,
                   struct vm_err *err)
 {
 	char near[VM_FULL_NAME_MAX + 1];
+	struct vm_err ignored = {0};
 	bool is_image;
 	int rc = 0;
 
@@ -265,7 +256,8 @@ int vm_store_find(struct vm_store *store, const char *selector, struct vm_instan
 		rc = find_prefix(store, selector, ret, err);
 	if (rc != 0)
 		return rc > 0 ? 0 : -1;
-	is_image = is_image_name(selector);
+	/* No instance has such a name. */
+	is_image = vm_image_name_check(selector, &ignored) == 0;
 	vm_err_set(err, VM_ERR_NOT_FOUND, "no %s '%s'", is_image ? "snapshot" : "instance",
 	           selector);
 	suggest_name(store, selector, near, sizeof(near));

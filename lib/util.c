@@ -126,6 +126,20 @@ int vm_name_check(const char *name, struct vm_err *err)
 	return 0;
 }
 
+int vm_image_name_check(const char *name, struct vm_err *err)
+{
+	const char *slash = strchr(name, '/');
+	char stem[VM_NAME_MAX + 2];
+
+	if (!slash) {
+		vm_err_set(err, VM_ERR_USAGE, "'%.100s' is no name of a snapshot", name);
+		return vm_err_hint(err, "a snapshot is called INSTANCE/NAME");
+	}
+	snprintf(stem, sizeof(stem), "%.*s",
+	         slash - name > VM_NAME_MAX ? VM_NAME_MAX + 1 : (int)(slash - name), name);
+	return vm_name_check(stem, err) < 0 || vm_name_check(slash + 1, err) < 0 ? -1 : 0;
+}
+
 char *vm_strf(struct vm_err *err, const char *fmt, ...)
 {
 	char *text = NULL;

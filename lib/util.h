@@ -40,6 +40,8 @@ bool vm_id_valid(const char *id);
 /* ^[a-z0-9]([a-z0-9-]*[a-z0-9])?$, at most 63 characters; a violation is usage and says which rule.
  */
 int vm_name_check(const char *name, struct vm_err *err);
+/* The same of a snapshot's, INSTANCE/NAME: each part by that rule. */
+int vm_image_name_check(const char *name, struct vm_err *err);
 
 /* Like asprintf, but returns the string (free() it) or NULL with insufficient_resources set. */
 char *vm_strf(struct vm_err *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

@@ -163,6 +163,14 @@ bool cli_flush(struct cli *cli);
 int cli_print_instance(struct cli *cli, const struct vm_instance *instance, struct vm_err *err);
 /* Prints a JSON value over several lines and drops the reference; NULL is "out of memory". */
 int cli_print_json(json_t *json, struct vm_err *err);
+/*
+ * Prints what `look` makes of each operand: one object for one, an array of those that were found
+ * for several, whose failures are reported.
+ */
+int cli_print_looks(struct cli *cli,
+                    json_t *(*look)(struct cli *cli, const char *selector, const void *ctx,
+                                    struct vm_err *err),
+                    const void *ctx, struct vm_err *err);
 /* What `inspect` shows (vmctl-inspect(1)); a new reference or NULL. */
 json_t *cli_instance_json(const struct vm_root *root, const struct vm_instance *instance);
 /* A JSON string of any bytes: what is not UTF-8 becomes '?'. Null for NULL and "". */

@@ -197,6 +197,30 @@ int cli_print_json(json_t *json, struct vm_err *err)
 	return 0;
 }
 
+int cli_print_looks(struct cli *cli,
+                    json_t *(*look)(struct cli *cli, const char *selector, const void *ctx,
+                                    struct vm_err *err),
+                    const void *ctx, struct vm_err *err)
+{
+	json_t *list, *one;
+
+	if (cli->operand_count == 1) {
+		one = look(cli, cli->operands[0], ctx, err);
+		return one != NULL ? cli_print_json(one, err) : -1;
+	}
+	list = json_array();
+	for (int i = 0; i < cli->operand_count; i++) {
+		struct vm_err failure = {0};
+
+		one = look(cli, cli->operands[i], ctx, &failure);
+		if (one == NULL)
+			cli_fail(cli, &failure);
+		else
+			(void)json_array_append_new(list, one);
+	}
+	return cli_print_json(list, err);
+}
+
 int cli_print_instance(struct cli *cli, const struct vm_instance *instance, struct vm_err *err)
 {
 	json_t *json;

@@ -18,10 +18,8 @@ int snapshot_find(struct cli *cli, const char *selector, struct vm_instance *ret
 {
 	if (vm_store_find(cli->root.store, selector, ret, err) < 0)
 		return -1;
-	if (ret->kind == VM_KIND_IMAGE)
+	if (vm_snapshot_require(ret, err) == 0)
 		return 0;
-	vm_err_set(err, VM_ERR_INVALID_STATE, "%s is an instance, not a snapshot", ret->name);
-	vm_err_hint(err, "'vmctl snapshot ls %s' lists those that were made of it", ret->name);
 	vm_instance_free(ret);
 	return -1;
 }
@@ -230,36 +228,13 @@ const struct cli_verb snapshot_ls = {
 /* --- inspect -------------------------------------------------------------------------------------
  */
 
-static json_t *look(struct cli *cli, const char *selector, const struct vm_usage *usage,
-                    struct vm_err *err)
+static json_t *look(struct cli *cli, const char *selector, const void *usage, struct vm_err *err)
 {
 	VM_AUTO(vm_instance_free) struct vm_instance image = {0};
 
 	return snapshot_find(cli, selector, &image, err) < 0
 	               ? NULL
 	               : snapshot_json(cli, &image, usage, err);
-}
-
-/* One selector gives one object, several an array of those that were found. */
-static int inspect(struct cli *cli, const struct vm_usage *usage, struct vm_err *err)
-{
-	json_t *list, *one;
-
-	if (cli->operand_count == 1) {
-		one = look(cli, cli->operands[0], usage, err);
-		return one != NULL ? cli_print_json(one, err) : -1;
-	}
-	list = json_array();
-	for (int i = 0; i < cli->operand_count; i++) {
-		struct vm_err failure = {0};
-
-		one = look(cli, cli->operands[i], usage, &failure);
-		if (one == NULL)
-			cli_fail(cli, &failure);
-		else
-			(void)json_array_append_new(list, one);
-	}
-	return cli_print_json(list, err);
 }
 
 static int run_inspect(struct cli *cli, struct vm_err *err)
@@ -269,7 +244,7 @@ static int run_inspect(struct cli *cli, struct vm_err *err)
 
 	if (cli_open(cli, VM_ROOT_READ, err) < 0 || vm_usage_scan(&cli->root, &usage, err) < 0)
 		return -1;
-	rc = inspect(cli, usage, err);
+	rc = cli_print_looks(cli, look, usage, err);
 	vm_usage_free(usage);
 	return rc;
 }

@@ -21,6 +21,11 @@ char *vm_disk_file(const struct vm_disk *disk, char *buf)
 	return buf;
 }
 
+bool vm_memory_is_packed(int dir_fd)
+{
+	return !vm_fs_exists(dir_fd, VM_FILE_MEMORY) && vm_fs_exists(dir_fd, VM_FILE_COMPRESSED);
+}
+
 int vm_disks_sync(int dir_fd, const struct vm_spec *spec, struct vm_err *err)
 {
 	for (size_t i = 0; i < spec->disk_count; i++) {

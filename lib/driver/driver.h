@@ -43,6 +43,8 @@
 #define VM_DISK_FILE_FORMAT "disk-%s.img"
 enum { VM_DISK_FILE_SIZE = VM_DISK_ID_MAX + 16 };
 char *vm_disk_file(const struct vm_disk *disk, char *buf);
+/* Whether the memory in a directory is there as VM_FILE_COMPRESSED alone. */
+bool vm_memory_is_packed(int dir_fd);
 /* fsync of every disk that can be written. */
 int vm_disks_sync(int dir_fd, const struct vm_spec *spec, struct vm_err *err);
 

@@ -41,18 +41,26 @@ int vm_state_move_path(const char *text, const char *from, const char *to, char 
 	return *ret ? 0 : -1;
 }
 
+const char *vm_state_fixed_name(enum vm_state_path_kind kind)
+{
+	switch (kind) {
+	case VM_STATE_KERNEL:
+		return VM_FILE_KERNEL;
+	case VM_STATE_INITRD:
+		return VM_FILE_INITRD;
+	case VM_STATE_VSOCK:
+		return VM_FILE_VSOCK;
+	default:
+		return NULL;
+	}
+}
+
 char *vm_state_own_name(const struct vm_state_path *path, struct vm_err *err)
 {
-	switch (path->kind) {
-	case VM_STATE_KERNEL:
-		return vm_strdup(VM_FILE_KERNEL, err);
-	case VM_STATE_INITRD:
-		return vm_strdup(VM_FILE_INITRD, err);
-	case VM_STATE_VSOCK:
-		return vm_strdup(VM_FILE_VSOCK, err);
-	default:
-		break;
-	}
+	const char *fixed = vm_state_fixed_name(path->kind);
+
+	if (fixed)
+		return vm_strdup(fixed, err);
 	if (path->id[0] == '\0' || strchr(path->id, '/')) {
 		vm_err_set(err, VM_ERR_UNSUPPORTED,
 		           "the device '%s' of the path '%s' cannot give a file its name", path->id,

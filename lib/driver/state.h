@@ -23,6 +23,8 @@ bool vm_state_pad(const char *path, size_t len, char *buf);
  */
 int vm_state_move_path(const char *text, const char *from, const char *to, char **ret,
                        struct vm_err *err);
+/* The name of the kernel, initrd or socket in an instance's directory; NULL for other kinds. */
+const char *vm_state_fixed_name(enum vm_state_path_kind kind);
 /*
  * The name that a file of this kind has in an instance's directory; malloc'ed, NULL with err.
  * unsupported when a disk's id cannot be part of a file's name.
