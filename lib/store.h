@@ -266,4 +266,13 @@ int vm_store_binary_version(struct vm_store *store, const struct vm_binary_key *
 int vm_store_remember_binary(struct vm_store *store, const struct vm_binary_key *key,
                              const char *version, struct vm_err *err);
 
+/*
+ * Single values that are of the data root or its host: what was found out and may be found out
+ * again. A value that does not fit is cut. Returns 1 when known, 0 when not, -1.
+ */
+int vm_store_get_meta(struct vm_store *store, const char *key, char *ret_value, size_t size,
+                      struct vm_err *err);
+int vm_store_put_meta(struct vm_store *store, const char *key, const char *value,
+                      struct vm_err *err);
+
 #endif
