@@ -15,12 +15,16 @@ enum {
 	KEY_DISK,
 	KEY_NO_VSOCK,
 	KEY_HYPERVISOR,
+	KEY_MACHINE,
+	KEY_ACCELERATOR,
+	KEY_NETWORK,
 	KEY_START
 };
 
 struct create_options {
 	const char *file;
 	const char *kernel, *initrd, *boot_args, *hypervisor;
+	const char *machine, *accelerator, *network;
 	unsigned vcpus;        /* 0: not given */
 	uint64_t memory_bytes; /* 0: not given */
 	const char *disks[VM_DISKS_MAX];
@@ -31,16 +35,20 @@ struct create_options {
 static const struct cli_option create_options[] = {
         {"file", 'f', "SPEC", "read the YAML spec from this file, '-' for standard input", 0,
          false},
-        {"kernel", KEY_KERNEL, "FILE", "kernel image (ELF) to boot", 0, false},
+        {"kernel", KEY_KERNEL, "FILE", "kernel image to boot", 0, false},
         {"initrd", KEY_INITRD, "FILE", "initial RAM disk", 0, false},
         {"boot-args", KEY_BOOT_ARGS, "ARGS", "kernel command line", 0, false},
         {"vcpus", KEY_VCPUS, "N", "number of virtual CPUs (default 1)", 0, false},
         {"memory", KEY_MEMORY, "SIZE", "guest memory, e.g. 512M or 2G (default 128M)", 0, false},
         {"disk", KEY_DISK, "DISK",
-         "add a disk: PATH, or id=ID,path=PATH|size=SIZE[,readonly][,root]; may be repeated", 0,
-         false},
+         "add a disk: PATH, or id=ID,path=PATH|size=SIZE[,format=FORMAT][,readonly][,root]; may be"
+         " repeated",
+         0, false},
         {"no-vsock", KEY_NO_VSOCK, NULL, "give the guest no vsock device", 0, false},
-        {"hypervisor", KEY_HYPERVISOR, "NAME", "hypervisor to use (default firecracker)", 0, false},
+        {"hypervisor", KEY_HYPERVISOR, "NAME", "hypervisor to use (default auto)", 0, false},
+        {"machine", KEY_MACHINE, "TYPE", "machine type of the hypervisor's", 0, false},
+        {"accelerator", KEY_ACCELERATOR, "NAME", "auto, or one of the hypervisor's", 0, false},
+        {"network", KEY_NETWORK, "NET", "none, user or tap=NAME (default none)", 0, false},
         {"start", KEY_START, NULL, "boot the instance at once", 0, false},
         {NULL, 0, NULL, NULL, 0, false},
 };
@@ -92,6 +100,15 @@ static int option(void *ctx, int key, const char *value, struct vm_err *err)
 	case KEY_HYPERVISOR:
 		options->hypervisor = value;
 		return 0;
+	case KEY_MACHINE:
+		options->machine = value;
+		return 0;
+	case KEY_ACCELERATOR:
+		options->accelerator = value;
+		return 0;
+	case KEY_NETWORK:
+		options->network = value;
+		return 0;
 	case KEY_VCPUS:
 		return take_vcpus(options, value, err);
 	case KEY_MEMORY:
@@ -129,8 +146,12 @@ static int apply_flags(const struct create_options *options, const char *name, s
 	    replace(&spec->kernel, options->kernel, err) < 0 ||
 	    replace(&spec->initrd, options->initrd, err) < 0 ||
 	    replace(&spec->boot_args, options->boot_args, err) < 0 ||
-	    replace(&spec->hypervisor, options->hypervisor, err) < 0)
+	    replace(&spec->hypervisor, options->hypervisor, err) < 0 ||
+	    replace(&spec->machine, options->machine, err) < 0 ||
+	    replace(&spec->accelerator, options->accelerator, err) < 0)
 		return -1;
+	if (options->network != NULL && vm_spec_set_network(spec, options->network, err) < 0)
+		return vm_err_wrap(err, "--network");
 	if (options->vcpus != 0)
 		spec->vcpus = options->vcpus;
 	if (options->memory_bytes != 0)
@@ -177,8 +198,10 @@ static int run(struct cli *cli, struct vm_err *err)
 
 static const struct cli_verb verb = {
         .name = "create",
-        .synopsis = "[-f SPEC] [--kernel FILE] [--initrd FILE] [--boot-args ARGS] [--vcpus N]"
-                    " [--memory SIZE] [--disk DISK] [--no-vsock] [--hypervisor NAME] [--start]",
+        .synopsis =
+                "[-f SPEC] [--kernel FILE] [--initrd FILE] [--boot-args ARGS] [--vcpus N]"
+                " [--memory SIZE] [--disk DISK] [--no-vsock] [--hypervisor NAME] [--machine TYPE]"
+                " [--accelerator NAME] [--network NET] [--start]",
         .operands = "[NAME]",
         .max_operands = 1,
         .flags = CLI_WAITS | CLI_PRINTS,

@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "cli/cli.h"
+#include "driver/driver.h"
 #include "fault.h"
 #include "util.h"
 
@@ -42,16 +43,41 @@ static const struct {
         [VM_FINDING_REPAIRED] = {"FIXED", "repaired"},
 };
 
+static json_t *capabilities_json(const struct vm_driver *driver)
+{
+	const struct vm_driver_caps *caps = &driver->caps;
+
+	return json_pack(
+	        "{s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:i}",
+	        "concurrent_fork_prepare", caps->concurrent_fork_prepare, "snapshot_keeps_running",
+	        caps->snapshot_keeps_running, "relative_paths", caps->relative_paths,
+	        "state_rewrite", caps->state_rewrite, "cid_rewrite", caps->cid_rewrite,
+	        "network_override", caps->network_override, "memory_shared_base",
+	        caps->memory_shared_base, "recycles_memory", caps->recycles_memory, "diff_snapshot",
+	        caps->diff_snapshot, "vsock_by_socket", caps->vsock_by_socket, "disk_qcow2",
+	        caps->disk_qcow2, "network", caps->network, "tells_crash", caps->tells_crash,
+	        "graceful_shutdown", caps->graceful_shutdown, "max_concurrent_restores",
+	        (int)caps->max_concurrent_restores);
+}
+
+static json_t *finding_json(const struct vm_finding *finding)
+{
+	json_t *json =
+	        json_pack("{s:s, s:s, s:o, s:o}", "level", levels[finding->level].name, "check",
+	                  finding->check, "message", cli_json_text(finding->message), "hint",
+	                  cli_json_text(finding->hint));
+
+	if (json != NULL && finding->driver != NULL)
+		(void)json_object_set_new(json, "capabilities", capabilities_json(finding->driver));
+	return json;
+}
+
 static int print_json(const struct vm_finding *findings, size_t count, struct vm_err *err)
 {
 	json_t *list = json_array();
 
 	for (size_t i = 0; i < count; i++)
-		(void)json_array_append_new(
-		        list, json_pack("{s:s, s:s, s:o, s:o}", "level",
-		                        levels[findings[i].level].name, "check", findings[i].check,
-		                        "message", cli_json_text(findings[i].message), "hint",
-		                        cli_json_text(findings[i].hint)));
+		(void)json_array_append_new(list, finding_json(&findings[i]));
 	return cli_print_json(list, err);
 }
 

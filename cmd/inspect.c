@@ -1,20 +1,26 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <jansson.h>
 
+#include "choose.h"
 #include "cli/cli.h"
 #include "util.h"
 
 static json_t *look(struct cli *cli, const char *selector, const void *ctx, struct vm_err *err)
 {
 	VM_AUTO(vm_instance_free) struct vm_instance instance = {0};
+	char reason[256];
 	json_t *json;
 
 	(void)ctx;
 	if (vm_store_find(cli->root.store, selector, &instance, err) < 0 ||
 	    vm_observe(&cli->root, &instance, err) < 0)
 		return NULL;
+	if (vm_choose_reason(&cli->root, &instance, reason, sizeof(reason), err) < 0)
+		return NULL;
 	json = cli_instance_json(&cli->root, &instance);
-	if (json == NULL)
+	if (json != NULL)
+		(void)json_object_set_new(json, "accelerator_reason", cli_json_text(reason));
+	else
 		vm_err_set(err, VM_ERR_INSUFFICIENT_RESOURCES, "out of memory");
 	return json;
 }

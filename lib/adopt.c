@@ -246,7 +246,8 @@ static int check(struct adoption *adoption, struct vm_err *err)
 	if (read_state(adoption, err) < 0 || open_memory(adoption, err) < 0 ||
 	    make_spec(adoption, err) < 0 || choose_relocation(adoption, err) < 0 ||
 	    vm_sources_open(&adoption->spec, &adoption->sources, err) < 0 ||
-	    adoption->driver->probe(adoption->op->root, &binary, err) < 0)
+	    adoption->driver->probe(adoption->op->root, NULL, adoption->info.version, &binary,
+	                            err) < 0)
 		return -1;
 	if (adoption->driver->check_version(adoption->info.version, binary.version, err) < 0) {
 		vm_op_warn(adoption->op, "%s: it can be forked once that is there", err->message);

@@ -138,7 +138,7 @@ void vm_child_note_copy(struct vm_child *child, enum vm_copy how)
 	if (how == VM_COPY_SPARSE)
 		child->disks = "copy";
 	else if (!child->disks)
-		child->disks = "reflink";
+		child->disks = how == VM_COPY_LAYER ? "layer" : "reflink";
 }
 
 int vm_child_publish(struct vm_op *op, struct vm_child *children, size_t count, enum vm_state state,

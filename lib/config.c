@@ -25,8 +25,8 @@ static const double max_overcommit = 1000;
 static const int64_t max_duration_ms = INT64_C(366) * 24 * 3600 * 1000;
 
 /* Beside these, each driver's name is a key. */
-static const char *const config_keys[] = {"limits",      "wait",  "api_timeout",
-                                          "events_kept", "alias", "memory"};
+static const char *const config_keys[] = {"hypervisor",  "limits", "wait",  "api_timeout",
+                                          "events_kept", "alias",  "memory"};
 static const char *const limit_keys[] = {
         "max_running", "memory_overcommit", "min_free_disk", "max_concurrent_restores", NULL,
 };
@@ -36,6 +36,7 @@ static const char *const memory_keys[] = {"diff", "pool_max", NULL};
 void vm_config_init(struct vm_config *config)
 {
 	*config = (struct vm_config){
+	        .hypervisor = "auto",
 	        .min_free_disk_bytes = UINT64_C(256) << 20,
 	        .lock_wait_ms = 30000,
 	        .api_timeout_ms = 30000,
@@ -220,6 +221,23 @@ static int take_binary(const struct vm_yaml *doc, struct vm_config_binary *binar
 	return 0;
 }
 
+/* Whether there is a driver of that name is for who creates something by it. */
+static int take_hypervisor(const struct vm_yaml *doc, const struct vm_yaml_node *node,
+                           struct vm_config *config, struct vm_err *err)
+{
+	const char *text = NULL;
+
+	if (vm_yaml_text(doc, node, &text, err))
+		return -1;
+	if (!text)
+		return 0;
+	if (!*text || strlen(text) >= sizeof(config->hypervisor))
+		return vm_yaml_fail(doc, node, err, "'%.64s' is not the name of a hypervisor",
+		                    text);
+	memcpy(config->hypervisor, text, strlen(text) + 1);
+	return 0;
+}
+
 static int take_binaries(const struct vm_yaml *doc, struct vm_config *config, struct vm_err *err)
 {
 	for (size_t i = 0; i < VM_CONFIG_BINARIES_MAX && config->binaries[i].hypervisor; i++) {
@@ -305,6 +323,7 @@ static int take_config(const struct vm_yaml *doc, struct vm_config *config, stru
 	    take_duration(doc, vm_yaml_get(root, "wait"), &config->lock_wait_ms, err) ||
 	    take_api_timeout(doc, vm_yaml_get(root, "api_timeout"), &config->api_timeout_ms, err) ||
 	    take_binaries(doc, config, err) ||
+	    take_hypervisor(doc, vm_yaml_get(root, "hypervisor"), config, err) ||
 	    take_alias(doc, vm_yaml_get(root, "alias"), &config->alias, err) ||
 	    take_memory(doc, vm_yaml_get(root, "memory"), config, err) ||
 	    vm_yaml_unsigned(doc, vm_yaml_get(root, "events_kept"), 1, VM_EVENTS_KEPT_MAX,

@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "err.h"
+#include "spec.h"
 
 enum { VM_CONFIG_BINARIES_MAX = 4 };
 
@@ -37,6 +38,7 @@ enum vm_memory_diff {
 };
 
 struct vm_config {
+	char hypervisor[VM_HYPERVISOR_MAX + 1]; /* of what does not name one, or "auto" */
 	unsigned max_running;         /* running and paused, at most 10^6; 0: no limit. Default 0 */
 	double memory_overcommit;     /* guests / host, 0.01 to 1000; 0: no limit. Default 0 */
 	uint64_t min_free_disk_bytes; /* of the data root's filesystem. Default 256 MiB */

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "choose.h"
 #include "fs.h"
 #include "sources.h"
 #include "sweep.h"
@@ -47,6 +48,24 @@ static int make(struct vm_op *op, const struct vm_spec *spec, const struct vm_dr
 	return vm_child_publish(op, child, 1, VM_STATE_STOPPED, NULL, NULL, err);
 }
 
+/* What is stored says what it runs by, whatever the settings say tomorrow. */
+static int complete_spec(struct vm_op *op, const struct vm_driver *driver, struct vm_spec *spec,
+                         struct vm_err *err)
+{
+	const char *note = NULL;
+	char *name = vm_strdup(driver->name, err);
+
+	if (!name)
+		return -1;
+	free(spec->hypervisor);
+	spec->hypervisor = name;
+	if (driver->complete_spec && driver->complete_spec(spec, &note, err) < 0)
+		return -1;
+	if (note)
+		vm_op_progress(op, "%s", note);
+	return 0;
+}
+
 static int create(struct vm_op *op, struct vm_spec *spec, char ret_id[VM_ID_LEN + 1],
                   struct vm_err *err)
 {
@@ -58,11 +77,12 @@ static int create(struct vm_op *op, struct vm_spec *spec, char ret_id[VM_ID_LEN 
 	vm_sources_init(&sources);
 	vm_child_init(&child);
 	vm_op_about(op, "", spec->name ? spec->name : "");
-	rc = vm_driver_find(spec->hypervisor, &driver, err);
+	/* What the files are says what can run them. */
+	rc = vm_sources_open(spec, &sources, err);
 	if (rc == 0)
-		rc = driver->check_spec(spec, err);
+		rc = vm_choose_driver(op->root, spec, &driver, err);
 	if (rc == 0)
-		rc = vm_sources_open(spec, &sources, err);
+		rc = complete_spec(op, driver, spec, err);
 	if (rc == 0)
 		rc = make(op, spec, driver, &sources, &child, err);
 	if (rc == 0)

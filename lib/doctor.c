@@ -1,12 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* doctor: the host and the data root, looked at without changing them. */
-#include <errno.h>
-#include <fcntl.h>
-#include <linux/kvm.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -52,42 +48,6 @@ void vm_findings_hint(struct vm_finding *finding, const char *hint)
 {
 	if (finding)
 		snprintf(finding->hint, sizeof(finding->hint), "%s", hint);
-}
-
-static void check_kvm(struct vm_findings *findings)
-{
-	VM_AUTO_CLOSE int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
-	int version;
-
-	if (fd < 0) {
-		vm_findings_hint(vm_findings_add(findings, VM_FINDING_ERROR, "kvm", "/dev/kvm: %s",
-		                                 strerror(errno)),
-		                 errno == EACCES
-		                         ? "add yourself to the group 'kvm'"
-		                         : "load the kvm module, enable virtualization in the "
-		                           "firmware, or nested virtualization on the host");
-		return;
-	}
-	version = ioctl(fd, KVM_GET_API_VERSION, 0);
-	vm_findings_add(findings, version == KVM_API_VERSION ? VM_FINDING_OK : VM_FINDING_ERROR,
-	                "kvm", "/dev/kvm answers, API version %d", version);
-}
-
-static void check_drivers(struct vm_op *op, struct vm_findings *findings)
-{
-	for (size_t i = 0; vm_drivers[i]; i++) {
-		struct vm_driver_info info;
-		struct vm_err err = {0};
-
-		if (vm_drivers[i]->probe(op->root, &info, &err) == 0)
-			vm_findings_add(findings, VM_FINDING_OK, vm_drivers[i]->name,
-			                "%.400s, version %s", info.path, info.version);
-		else
-			vm_findings_hint(vm_findings_add(findings, VM_FINDING_ERROR,
-			                                 vm_drivers[i]->name, "%.500s",
-			                                 err.message),
-			                 err.hint);
-	}
 }
 
 static void check_root(struct vm_op *op, struct vm_findings *findings)
@@ -179,8 +139,9 @@ int vm_doctor(struct vm_op *op, bool repair, struct vm_finding **ret, size_t *re
 
 	if (repair)
 		vm_store_makes_space(op->root->store);
-	check_kvm(&findings);
-	check_drivers(op, &findings);
+	rc = vm_doctor_hypervisors(op, &findings, err);
+	if (rc < 0)
+		return -1;
 	check_root(op, &findings);
 	check_shm(&findings);
 	check_slots(op, &findings);

@@ -18,6 +18,8 @@ struct vm_finding *vm_findings_add(struct vm_findings *findings, enum vm_finding
         __attribute__((format(printf, 4, 5)));
 void vm_findings_hint(struct vm_finding *finding, const char *hint);
 
+/* KVM, the drivers, and what "auto" comes to. Errors: those of vm_kvm_status(). */
+int vm_doctor_hypervisors(struct vm_op *op, struct vm_findings *findings, struct vm_err *err);
 /* What killed verbs and dead VMMs have left; settles it if findings->repair. */
 int vm_doctor_leftovers(struct vm_op *op, struct vm_findings *findings, struct vm_err *err);
 

@@ -58,6 +58,8 @@
 	X(DRIVER_RESUME, "driver.resume", true, "a guest is resumed")                              \
 	X(DRIVER_QUERY, "driver.query", true, "a guest is asked whether it runs")                  \
 	X(DRIVER_SAVE, "driver.save", true, "a guest's memory and state are saved")                \
+	X(DRIVER_FREEZE, "driver.freeze", true, "a running guest's disks get new layers")          \
+	X(DRIVER_FINISH, "driver.finish", true, "what was saved is made fit to be loaded")         \
 	X(DRIVER_SHUTDOWN, "driver.shutdown", true, "a guest is asked to shut down")               \
 	X(DRIVER_MEMORY, "driver.memory", true, "a saved memory is made usable")                   \
 	X(DRIVER_REQUEST, "driver.request", true, "one request to a VMM's API")                    \

@@ -25,10 +25,18 @@ static int copy_private(int from_fd, int to_fd, const char *file, enum vm_copy *
 	return vm_fs_copy(fd, to_fd, file, 0600, ret_how, err);
 }
 
-int vm_files_copy_disks(const struct vm_spec *spec, int from_fd, int to_fd, enum vm_copy *ret_how,
-                        struct vm_err *err)
+/* How all of them came to be, by the one that took longest. */
+static enum vm_copy slower(enum vm_copy a, enum vm_copy b)
 {
-	bool copied = false;
+	if (a == VM_COPY_SPARSE || b == VM_COPY_SPARSE)
+		return VM_COPY_SPARSE;
+	return a == VM_COPY_LAYER ? a : b;
+}
+
+int vm_files_copy_disks(const struct vm_spec *spec, int from_fd, const struct vm_frozen *frozen,
+                        int to_fd, enum vm_copy *ret_how, struct vm_err *err)
+{
+	enum vm_copy all = VM_COPY_REFLINK;
 	int private = 0;
 
 	for (size_t i = 0; i < spec->disk_count; i++) {
@@ -42,13 +50,19 @@ int vm_files_copy_disks(const struct vm_spec *spec, int from_fd, int to_fd, enum
 				return -1;
 			continue;
 		}
-		if (copy_private(from_fd, to_fd, file, &how, err) < 0)
+		if (vm_overlay_is(&spec->disks[i])) {
+			how = VM_COPY_LAYER;
+			if (vm_overlay_share(from_fd, frozen->layer[i], to_fd, &spec->disks[i],
+			                     err) < 0)
+				return -1;
+		} else if (copy_private(from_fd, to_fd, file, &how, err) < 0) {
 			return -1;
-		copied |= how == VM_COPY_SPARSE;
+		}
+		all = slower(all, how);
 		private++;
 	}
 	if (private > 0)
-		*ret_how = copied ? VM_COPY_SPARSE : VM_COPY_REFLINK;
+		*ret_how = all;
 	return private;
 }
 

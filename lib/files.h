@@ -7,16 +7,18 @@
 #define VM_FILES_H
 
 #include "fs.h"
+#include "overlay.h"
 #include "spec.h"
 
 /* Kernel and initrd. */
 int vm_files_link_kernel(const struct vm_spec *spec, int from_fd, int to_fd, struct vm_err *err);
 /*
- * All disks. `*ret_how` (as the caller set it, when there is none to copy): VM_COPY_SPARSE when one
- * of them had to be copied, else VM_COPY_REFLINK. Returns how many were private, or -1.
+ * All disks; those in layers onto the frozen ones of from_fd. `*ret_how` (as the caller set it,
+ * when there is none to copy): VM_COPY_SPARSE when one of them had to be copied, else VM_COPY_LAYER
+ * when one got a layer, else VM_COPY_REFLINK. Returns how many were private, or -1.
  */
-int vm_files_copy_disks(const struct vm_spec *spec, int from_fd, int to_fd, enum vm_copy *ret_how,
-                        struct vm_err *err);
+int vm_files_copy_disks(const struct vm_spec *spec, int from_fd, const struct vm_frozen *frozen,
+                        int to_fd, enum vm_copy *ret_how, struct vm_err *err);
 
 /*
  * The names that the saved state of an alias has for the files: links to what is in the same

@@ -142,12 +142,34 @@ static int check_source(const struct vm_fork_request *request, const struct vm_d
 	return 0;
 }
 
-static enum vm_lock_mode lock_mode_for(const struct vm_driver *driver, enum vm_state state)
+/*
+ * A running source is paused for us alone. One at rest can be read by many at once, but if its
+ * disks are in layers it gets new ones (overlay.h).
+ */
+static enum vm_lock_mode lock_mode_for(const struct vm_driver *driver,
+                                       const struct vm_instance *row, const struct vm_spec *spec)
 {
-	/* A running source is paused for us alone; one at rest can be read by many at once. */
-	return driver->caps.concurrent_fork_prepare && state != VM_STATE_RUNNING
+	bool changes = row->kind == VM_KIND_INSTANCE && vm_overlay_any(spec);
+
+	return driver->caps.concurrent_fork_prepare && row->state != VM_STATE_RUNNING && !changes
 	               ? VM_LOCK_SHARED
 	               : VM_LOCK_EXCLUSIVE;
+}
+
+/* By the row alone, before there is a lock; exclusive, which always fits, if its spec is damaged.
+ */
+static enum vm_lock_mode mode_by_row(const struct vm_driver *driver, const struct vm_instance *row)
+{
+	VM_AUTO(vm_spec_free) struct vm_spec spec;
+	enum vm_lock_mode mode = VM_LOCK_EXCLUSIVE;
+	struct vm_err ignored = {0};
+	json_t *json = json_loads(row->spec, 0, NULL);
+
+	vm_spec_init(&spec);
+	if (json && vm_spec_from_json(json, &spec, &ignored) == 0)
+		mode = lock_mode_for(driver, row, &spec);
+	json_decref(json);
+	return mode;
 }
 
 /* Which lock the source will need, by what the store says without one. */
@@ -161,7 +183,7 @@ static int advised_mode(const struct vm_fork *fork, enum vm_lock_mode *ret_mode,
 		return -1;
 	rc = vm_driver_find(row.hypervisor, &driver, err);
 	if (rc == 0)
-		*ret_mode = lock_mode_for(driver, row.state);
+		*ret_mode = mode_by_row(driver, &row);
 	vm_instance_free(&row);
 	return rc;
 }
@@ -192,7 +214,8 @@ static int hold_source(struct vm_fork *fork, struct vm_err *err)
 		                 &fork->target, err) < 0)
 			return -1;
 		if (mode == VM_LOCK_EXCLUSIVE ||
-		    lock_mode_for(fork->source.driver, fork->source.row.state) == VM_LOCK_SHARED)
+		    lock_mode_for(fork->source.driver, &fork->source.row, &fork->source.spec) ==
+		            VM_LOCK_SHARED)
 			return 0;
 		vm_held_release(&fork->source);
 		mode = VM_LOCK_EXCLUSIVE;
@@ -236,10 +259,11 @@ static int check_resources(struct vm_fork *fork, struct vm_err *err)
 	if (fork->target == VM_STATE_RUNNING && vm_fork_with_memory(fork) &&
 	    vm_alias_choose(fork->op, &source->row, &fork->alias, err) < 0)
 		return -1;
-	if (fork->target == VM_STATE_RUNNING || vm_fork_with_memory(fork)) {
-		if (source->driver->probe(fork->op->root, &fork->binary, err) < 0)
-			return -1;
-	}
+	if ((fork->target == VM_STATE_RUNNING || vm_fork_with_memory(fork)) &&
+	    source->driver->probe(fork->op->root, &source->spec,
+	                          vm_fork_with_memory(fork) ? source->row.hypervisor_version : NULL,
+	                          &fork->binary, err) < 0)
+		return -1;
 	if (source->row.state == VM_STATE_STANDBY && vm_fork_with_memory(fork) &&
 	    vm_manifest_check(source->dir_fd, &source->row, &source->spec, source->driver,
 	                      &fork->binary, err) < 0)

@@ -4,6 +4,7 @@
 #define VM_FORK_IMPL_H
 
 #include "child.h"
+#include "overlay.h"
 
 struct vm_fork {
 	struct vm_op *op;
@@ -15,9 +16,10 @@ struct vm_fork {
 	        alias; /* how its state is loaded, where that names another directory */
 	struct vm_child *children;
 	size_t count;
-	int64_t paused_us; /* how long a running source was paused */
-	int64_t disks_us;  /* of that, to copy its disks */
-	bool copied;       /* disks were copied, the filesystem shares no extents */
+	struct vm_frozen frozen; /* layers of the source that the forks' disks lie on */
+	int64_t paused_us;       /* how long a running source was paused */
+	int64_t disks_us;        /* of that, to copy its disks */
+	bool copied;             /* disks were copied, the filesystem shares no extents */
 };
 
 /* Whether memory and state go into the forks (else they boot, or stay stopped). */

@@ -12,7 +12,8 @@
 static int copy_disks(struct vm_fork *fork, struct vm_child *child, int from_fd, struct vm_err *err)
 {
 	enum vm_copy how = VM_COPY_REFLINK;
-	int private = vm_files_copy_disks(&fork->source.spec, from_fd, child->dir_fd, &how, err);
+	int private = vm_files_copy_disks(&fork->source.spec, from_fd, &fork->frozen, child->dir_fd,
+	                                  &how, err);
 
 	if (private < 0)
 		return vm_err_wrap(err, "%s", child->row.name);
@@ -79,6 +80,10 @@ int vm_fork_prepare_frozen(struct vm_fork *fork, struct vm_err *err)
 
 	if (vm_fork_with_memory(fork) && vm_memory_use(fork->op, &fork->source, &memory, err) < 0)
 		return -1;
+	/* An image is shared with others; its disks are frozen since it was made. */
+	if (vm_overlay_freeze(from_fd, &fork->source.spec,
+	                      fork->source.row.kind == VM_KIND_INSTANCE, &fork->frozen, err) < 0)
+		return -1;
 	for (size_t i = 0; i < fork->count; i++) {
 		struct vm_child *child = &fork->children[i];
 
@@ -108,7 +113,10 @@ static int capture(struct vm_fork *fork, struct vm_machine *source, struct vm_sa
 	/* The VMM writes them; its cwd is the source's directory, beside the child's. */
 	snprintf(memory, sizeof(memory), "%s/%s/" VM_FILE_MEMORY, dirs, first->row.id);
 	snprintf(state, sizeof(state), "%s/%s/" VM_FILE_SOURCE_STATE, dirs, first->row.id);
-	if (vm_fork_with_memory(fork) && vm_save_write(save, source, memory, state, err) < 0)
+	/* Before the save, which may leave the VMM's disks closed until the guest runs again. */
+	if ((vm_overlay_any(source->spec) &&
+	     vm_driver_freeze_disks(source, &fork->frozen, err) < 0) ||
+	    (vm_fork_with_memory(fork) && vm_save_write(save, source, memory, state, err) < 0))
 		return -1;
 	began = vm_monotonic_us();
 	rc = copy_disks(fork, first, fork->source.dir_fd, err);
@@ -166,7 +174,7 @@ static int pause_and_capture(struct vm_fork *fork, struct vm_err *err)
 
 	if (vm_fork_with_memory(fork) &&
 	    vm_save_prepare(fork->op, &fork->source, fork->children[0].dir_fd, VM_FILE_MEMORY,
-	                    &save, err) < 0)
+	                    VM_FILE_SOURCE_STATE, &save, err) < 0)
 		return -1;
 	if (vm_held_attach(fork->op, &fork->source, &source, err) < 0)
 		return -1;
@@ -181,7 +189,7 @@ static int pause_and_capture(struct vm_fork *fork, struct vm_err *err)
 	rc = let_go_on(fork, &source, rc, err);
 	fork->paused_us = vm_monotonic_us() - began;
 	if (rc == 0 && vm_fork_with_memory(fork))
-		rc = vm_save_finish(fork->op, &save, err);
+		rc = vm_save_finish(fork->op, &save, &source, err);
 	/* What is given up now must not stay as the base of the source: it may be large. */
 	if (rc == 0)
 		rc = vm_interrupt_check(err);

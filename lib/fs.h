@@ -44,7 +44,8 @@ int vm_fs_publish(int dir_fd, const char *name, const void *data, size_t len, bo
 int vm_fs_publish_foreign(int dir_fd, const char *name, const void *data, size_t len, bool replace,
                           struct vm_err *err);
 
-enum vm_copy { VM_COPY_REFLINK, VM_COPY_SPARSE };
+/* How a disk came to be; VM_COPY_LAYER: a new layer on a shared one (overlay.h). */
+enum vm_copy { VM_COPY_REFLINK, VM_COPY_SPARSE, VM_COPY_LAYER };
 
 /*
  * Copies the open regular file `from_fd` to a new file: by FICLONE where the filesystem can, else

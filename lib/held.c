@@ -294,6 +294,7 @@ struct vm_machine vm_held_machine(const struct vm_op *op, const struct vm_held *
 	        .driver = held->driver,
 	        .id = held->row.id,
 	        .name = held->row.name,
+	        .version = held->row.hypervisor_version,
 	        .spec = &held->spec,
 	        .guest_cid = held->row.guest_cid,
 	        .dir_fd = held->dir_fd,

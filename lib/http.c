@@ -3,26 +3,18 @@
 
 #include <ctype.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <poll.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
-#include "interrupt.h"
+#include "connect.h"
 #include "util.h"
 
 enum {
-	/*
-	 * The longest single sleep. A signal that arrives between vm_interrupt_check() and the
-	 * sleep does not end that sleep; this is how late it is noticed then.
-	 */
-	WAIT_SLICE_MS = 250,
 	RECEIVE_SIZE = 64 * 1024, /* room that each receive finds at least half of */
 };
 
@@ -41,89 +33,6 @@ static void exchange_free(struct exchange *x)
 {
 	vm_cleanup_free(&x->in);
 	vm_cleanup_close(&x->fd);
-}
-
-/* How long the next sleep may be; -1 when the deadline has passed or a signal asks to stop. */
-static int next_slice(int64_t deadline_ms, const char *step, int *ret_ms, struct vm_err *err)
-{
-	int64_t left = deadline_ms - vm_monotonic_ms();
-
-	if (vm_interrupt_check(err) < 0)
-		return -1;
-	if (left <= 0) {
-		vm_err_set(err, VM_ERR_TIMEOUT, "timed out while %s", step);
-		return -1;
-	}
-	*ret_ms = left < WAIT_SLICE_MS ? (int)left : WAIT_SLICE_MS;
-	return 0;
-}
-
-/* The socket file itself, so that its path's length does not matter (sun_path holds 107 bytes). */
-static int open_socket_file(const struct vm_http_request *request, struct vm_err *err)
-{
-	VM_AUTO_CLOSE int fd =
-	        openat(request->dir_fd, request->socket, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-	struct stat st;
-
-	if (fd < 0 && errno == ENOENT) {
-		vm_err_set(err, VM_ERR_HYPERVISOR, "there is no socket '%s'", request->socket);
-		vm_err_hint(err, "the VMM is not running, or has not opened its API socket yet");
-		errno = ENOENT;
-		return -1;
-	}
-	if (fd < 0 || fstat(fd, &st) < 0)
-		return vm_err_sys(err, "opening the socket '%s'", request->socket);
-	if (!S_ISSOCK(st.st_mode))
-		return vm_err_set(err, VM_ERR_HYPERVISOR, "'%s' is not a socket", request->socket);
-	return vm_take_fd(&fd);
-}
-
-static int connect_failed(const struct vm_http_request *request, struct vm_err *err)
-{
-	if (errno == ENOENT) {
-		errno = ENOTDIR; /* ENOENT would say that nobody listens */
-		return vm_err_set(err, VM_ERR_SYSTEM,
-		                  "connecting to '%s' needs /proc, which is not mounted",
-		                  request->socket);
-	}
-	if (errno != ECONNREFUSED)
-		return vm_err_sys(err, "connecting to '%s'", request->socket);
-	vm_err_set(err, VM_ERR_HYPERVISOR, "nobody listens at the socket '%s'", request->socket);
-	vm_err_hint(err, "the VMM is not running; its socket file is a leftover");
-	errno = ECONNREFUSED;
-	return -1;
-}
-
-/*
- * poll() cannot wait for room in a unix socket's backlog: a non-blocking connect() just says
- * EAGAIN. A blocking one with a send timeout can, and says EAGAIN when that has passed.
- */
-static int connect_socket(const struct vm_http_request *request, struct vm_err *err)
-{
-	VM_AUTO_CLOSE int file = open_socket_file(request, err);
-	VM_AUTO_CLOSE int fd = -1;
-	struct sockaddr_un addr = {.sun_family = AF_UNIX};
-	int slice;
-
-	if (file < 0)
-		return -1;
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return vm_err_sys(err, "creating a socket");
-	snprintf(addr.sun_path, sizeof(addr.sun_path), "/proc/self/fd/%d", file);
-	for (;;) {
-		struct timeval tv = {0};
-
-		if (next_slice(request->deadline_ms, "connecting", &slice, err) < 0)
-			return -1;
-		tv.tv_usec = (suseconds_t)slice * 1000; /* below a second, see WAIT_SLICE_MS */
-		if (setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof(tv)) < 0)
-			return vm_err_sys(err, "setting the timeout of a socket");
-		if (connect(fd, (struct sockaddr *)&addr, sizeof(addr)) == 0)
-			return vm_take_fd(&fd);
-		if (errno != EAGAIN && errno != EINTR)
-			return connect_failed(request, err);
-	}
 }
 
 /* Sends what the peer takes now. */
@@ -161,7 +70,7 @@ static int wait_ready(const struct exchange *x, struct vm_err *err)
 	if (x->out_len > 0)
 		p.events |= POLLOUT;
 	do {
-		if (next_slice(x->deadline_ms, step, &slice, err) < 0)
+		if (vm_connect_slice(x->deadline_ms, step, &slice, err) < 0)
 			return -1;
 		n = poll(&p, 1, slice);
 	} while (n == 0 || (n < 0 && errno == EINTR));
@@ -259,7 +168,7 @@ static int call(const struct vm_http_request *request, struct vm_http_response *
 		return -1;
 	x.out = text;
 	x.out_len = strlen(text);
-	x.fd = connect_socket(request, err);
+	x.fd = vm_connect(request->dir_fd, request->socket, request->deadline_ms, err);
 	if (x.fd < 0)
 		return -1;
 	return converse(&x, ret, err);

@@ -118,20 +118,18 @@ static int put_info(struct import *import, struct vm_err *err)
 static void warn_of_misfits(const struct import *import)
 {
 	const struct vm_image_description *d = &import->description;
-	char here[VM_CPU_SIZE];
 	struct vm_driver_info binary;
 	struct vm_err err = {0};
 
 	if (!d->with_memory)
 		return;
-	vm_cpu_fingerprint(here, sizeof(here));
-	if (strcmp(here, d->cpu) != 0)
+	if (!vm_cpu_is_here(d->cpu))
 		vm_op_warn(
 		        import->op,
 		        "the memory was saved on another kind of CPU (%s): on this host only its "
 		        "disks are of use",
 		        d->cpu);
-	else if (import->driver->probe(import->op->root, &binary, &err) == 0 &&
+	else if (import->driver->probe(import->op->root, NULL, d->version, &binary, &err) == 0 &&
 	         import->driver->check_version(d->version, binary.version, &err) < 0)
 		vm_op_warn(import->op, "%s", err.message);
 }

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 
 #include "fs.h"
+#include "overlay.h"
 #include "util.h"
 
 enum { MANIFEST_FORMAT = 1, MANIFEST_MAX_BYTES = 1024 * 1024 };
@@ -29,6 +30,27 @@ void vm_cpu_fingerprint(char *buf, size_t size)
 	__get_cpuid_count(7, 0, &a, &extended[0], &extended[1], &extended[2]);
 	snprintf(buf, size, "%s-%08x-%08x%08x-%08x%08x%08x", vendor, signature, features[0],
 	         features[1], extended[0], extended[1], extended[2]);
+}
+
+/* What of the CPU a state depends on that a VMM of this version saves. */
+static void state_cpu(const struct vm_instance *row, const char *version, char buf[VM_CPU_SIZE])
+{
+	const struct vm_driver *driver;
+	struct vm_err ignored = {0};
+
+	if (vm_driver_find(row->hypervisor, &driver, &ignored) == 0 && driver->emulates &&
+	    driver->emulates(version))
+		snprintf(buf, VM_CPU_SIZE, VM_CPU_ANY);
+	else
+		vm_cpu_fingerprint(buf, VM_CPU_SIZE);
+}
+
+bool vm_cpu_is_here(const char *cpu)
+{
+	char here[VM_CPU_SIZE];
+
+	vm_cpu_fingerprint(here, sizeof(here));
+	return strcmp(cpu, VM_CPU_ANY) == 0 || strcmp(cpu, here) == 0;
 }
 
 static json_t *disk_list(int dir_fd, const struct vm_spec *spec, struct vm_err *err)
@@ -77,7 +99,7 @@ int vm_manifest_write(int dir_fd, const struct vm_instance *row, const struct vm
 {
 	char cpu[VM_CPU_SIZE];
 
-	vm_cpu_fingerprint(cpu, sizeof(cpu));
+	state_cpu(row, version, cpu);
 	return write_manifest(dir_fd, row, spec, version, cpu, durable, err);
 }
 
@@ -152,8 +174,12 @@ int vm_manifest_check_files(int dir_fd, const struct vm_spec *spec, bool kernel,
 	for (size_t i = 0; i < spec->disk_count; i++) {
 		char file[VM_DISK_FILE_SIZE];
 
-		if (check_size(dir_fd, vm_disk_file(&spec->disks[i], file),
-		               spec->disks[i].size_bytes, err) < 0)
+		const struct vm_disk *disk = &spec->disks[i];
+		bool raw = disk->format == VM_DISK_RAW;
+
+		if (check_size(dir_fd, vm_disk_file(disk, file), raw ? disk->size_bytes : 0, err) <
+		            0 ||
+		    (!raw && vm_overlay_check(dir_fd, disk, err) < 0))
 			return -1;
 	}
 	return 0;
@@ -181,8 +207,8 @@ static int check_stamp(const json_t *json, const struct vm_instance *row,
 	if (strcmp(hypervisor, driver->name) != 0)
 		return vm_err_set(err, VM_ERR_INCOMPATIBLE, "the state was saved by %s, not %s",
 		                  hypervisor, driver->name);
-	vm_cpu_fingerprint(here, sizeof(here));
-	if (strcmp(cpu, here) != 0) {
+	if (!vm_cpu_is_here(cpu)) {
+		vm_cpu_fingerprint(here, sizeof(here));
 		vm_err_set(err, VM_ERR_INCOMPATIBLE,
 		           "the state was saved on another kind of CPU (%s), "
 		           "this host has %s",

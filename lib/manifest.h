@@ -21,6 +21,8 @@ int vm_manifest_write_of(int dir_fd, const struct vm_instance *row, const struct
                          const char *version, const char *cpu, struct vm_err *err);
 /* The CPU that a state was saved on, as its manifest says. Errors: corrupt. */
 enum { VM_CPU_SIZE = 96 };
+/* Of a state that was saved by an emulator: it goes on anywhere. */
+#define VM_CPU_ANY "any"
 int vm_manifest_cpu(int dir_fd, char ret_cpu[VM_CPU_SIZE], struct vm_err *err);
 
 /*
@@ -41,5 +43,7 @@ int vm_manifest_check_files(int dir_fd, const struct vm_spec *spec, bool kernel,
  * is not portable between different values.
  */
 void vm_cpu_fingerprint(char *buf, size_t size);
+/* Whether what a manifest says of the CPU fits the one that this host has. */
+bool vm_cpu_is_here(const char *cpu);
 
 #endif

@@ -175,11 +175,13 @@ enum vm_finding_level {
 	VM_FINDING_LEFTOVER, /* of a killed verb or a dead VMM, not repaired (yet) */
 	VM_FINDING_REPAIRED, /* such a leftover, which is settled now */
 };
+struct vm_driver;
 struct vm_finding {
 	enum vm_finding_level level;
 	char check[32]; /* "kvm", "reflink", "shm", "limits", "leftovers", a driver's name, ... */
 	char message[512];
 	char hint[384];
+	const struct vm_driver *driver; /* of what is said of a driver; else NULL */
 };
 /*
  * Looks at host and data root, without changing anything unless `repair` is set: then all that

@@ -130,7 +130,7 @@ static int restore_steps(struct vm_op *op, struct vm_held *held, const void *arg
 			                   held->row.name);
 		return vm_err_hint(err, "boot it with 'vmctl start %s'", held->row.name);
 	}
-	if (held->driver->probe(op->root, &binary, err) < 0 ||
+	if (held->driver->probe(op->root, NULL, held->row.hypervisor_version, &binary, err) < 0 ||
 	    vm_manifest_check(held->dir_fd, &held->row, &held->spec, held->driver, &binary, err) <
 	            0 ||
 	    vm_held_intend(op, held, "load", VM_RUN_LOAD, err) < 0)

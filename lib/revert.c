@@ -133,11 +133,13 @@ static int stage(struct revert *revert, struct vm_err *err)
 	const char *id = revert->held->row.id, *alias_path = revert->image.row.alias_path;
 	int from_fd = revert->image.dir_fd;
 	enum vm_copy how = VM_COPY_REFLINK;
+	struct vm_frozen frozen;
 	char name[VM_LOCK_NAME_SIZE];
 
 	revert->to_fd = vm_fs_make_dir(root->trash_fd, staged_name(id, name), err);
 	if (revert->to_fd < 0 || vm_files_link_kernel(spec, from_fd, revert->to_fd, err) < 0 ||
-	    vm_files_copy_disks(spec, from_fd, revert->to_fd, &how, err) < 0 ||
+	    vm_overlay_freeze(from_fd, spec, false, &frozen, err) < 0 ||
+	    vm_files_copy_disks(spec, from_fd, &frozen, revert->to_fd, &how, err) < 0 ||
 	    vm_disks_sync(revert->to_fd, spec, err) < 0 || link_logs(revert, err) < 0 ||
 	    stage_memory(revert, err) < 0 || vm_interrupt_check(err) < 0)
 		return -1;
@@ -181,7 +183,8 @@ static int check_image(struct revert *revert, struct vm_err *err)
 		                  image->driver->name, image->row.name);
 	if (image->row.state != VM_STATE_STANDBY)
 		return vm_manifest_check_files(image->dir_fd, &image->spec, false, err);
-	if (image->driver->probe(revert->op->root, &binary, err) < 0)
+	if (image->driver->probe(revert->op->root, NULL, image->row.hypervisor_version, &binary,
+	                         err) < 0)
 		return -1;
 	return vm_manifest_check(image->dir_fd, &image->row, &image->spec, image->driver, &binary,
 	                         err);

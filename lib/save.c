@@ -101,9 +101,10 @@ static int allocate(struct vm_op *op, const struct vm_held *held, const struct v
 }
 
 int vm_save_prepare(struct vm_op *op, struct vm_held *held, int to_fd, const char *name,
-                    struct vm_save *ret_save, struct vm_err *err)
+                    const char *state, struct vm_save *ret_save, struct vm_err *err)
 {
-	struct vm_save save = {.to_fd = to_fd, .name = name, .how = VM_SAVE_FULL};
+	struct vm_save save = {.to_fd = to_fd, .name = name, .state = state, .how = VM_SAVE_FULL};
+	bool over = held->driver->caps.recycles_memory;
 	bool base = op->root->config.memory_diff != VM_MEMORY_DIFF_OFF &&
 	            held->driver->caps.diff_snapshot && vm_fs_exists(held->dir_fd, VM_FILE_BASE);
 
@@ -115,9 +116,10 @@ int vm_save_prepare(struct vm_op *op, struct vm_held *held, int to_fd, const cha
 	/* From here on it is not known what is dirty, until the save has succeeded. */
 	if (vm_fs_unlink(held->dir_fd, VM_FILE_BASE, err) < 0)
 		return -1;
-	if (save.how == VM_SAVE_FULL && vm_pool_take(op->root, held->row.memory_bytes, to_fd, name))
+	if (over && save.how == VM_SAVE_FULL &&
+	    vm_pool_take(op->root, held->row.memory_bytes, to_fd, name))
 		save.how = VM_SAVE_RECYCLED;
-	if (save.how == VM_SAVE_FULL && allocate(op, held, &save, err) < 0)
+	if (over && save.how == VM_SAVE_FULL && allocate(op, held, &save, err) < 0)
 		return -1;
 	*ret_save = save;
 	return 0;
@@ -168,12 +170,15 @@ static bool is_to_punch(const struct vm_op *op, const struct vm_save *save)
 	       !vm_pool_is_for(op->root, save->to_fd, (uint64_t)st.st_size);
 }
 
-int vm_save_finish(const struct vm_op *op, const struct vm_save *save, struct vm_err *err)
+int vm_save_finish(const struct vm_op *op, const struct vm_save *save, struct vm_machine *machine,
+                   struct vm_err *err)
 {
+	if (vm_driver_finish_save(machine, save->to_fd, save->name, save->state, err) < 0)
+		return -1;
 	if (save->how == VM_SAVE_LAYER &&
 	    vm_fs_fill_holes(save->to_fd, VM_FILE_BELOW, save->to_fd, save->name, err) < 0)
 		return -1;
-	if (is_to_punch(op, save))
+	if (machine->driver->caps.recycles_memory && is_to_punch(op, save))
 		vm_fs_punch_zeroes(save->to_fd, save->name);
 	return save->below ? vm_fs_unlink(save->to_fd, VM_FILE_BELOW, err) : 0;
 }

@@ -41,8 +41,8 @@
 enum vm_save_how { VM_SAVE_FULL, VM_SAVE_RECYCLED, VM_SAVE_DIFF, VM_SAVE_LAYER };
 
 struct vm_save {
-	int to_fd; /* borrowed: the directory that the memory file is made in */
-	const char *name;
+	int to_fd; /* borrowed: the directory that memory and state are saved in */
+	const char *name, *state;
 	enum vm_save_how how;
 	int64_t blocks; /* of the file before it is written */
 	bool layers;    /* the next save of this guest can be a layer on this file */
@@ -56,7 +56,7 @@ struct vm_save {
  * Errors: insufficient_resources, system.
  */
 int vm_save_prepare(struct vm_op *op, struct vm_held *held, int to_fd, const char *name,
-                    struct vm_save *ret_save, struct vm_err *err);
+                    const char *state, struct vm_save *ret_save, struct vm_err *err);
 /*
  * Saves the paused guest; `memory` and `state` are the paths of the files as the VMM sees them. On
  * failure they are there or not, and worth nothing. Errors: the driver's.
@@ -67,7 +67,8 @@ int vm_save_write(struct vm_save *save, struct vm_machine *machine, const char *
  * The save has succeeded; the file is not published yet, nor synced. On failure it is worth
  * nothing, and there is a VM_FILE_BELOW. Errors: insufficient_resources, system.
  */
-int vm_save_finish(const struct vm_op *op, const struct vm_save *save, struct vm_err *err);
+int vm_save_finish(const struct vm_op *op, const struct vm_save *save, struct vm_machine *machine,
+                   struct vm_err *err);
 /*
  * The save has succeeded, and nobody will ever change the memory file: it is the base of the next,
  * if that can be a diff. For a VMM that goes on. What fails is a warning: the next is full then.

@@ -9,6 +9,7 @@
 
 #include "fault.h"
 #include "fs.h"
+#include "qcow2.h"
 #include "util.h"
 
 void vm_sources_init(struct vm_sources *sources)
@@ -50,6 +51,44 @@ int vm_source_open(char **path, const char *field, int *ret_fd, struct stat *ret
 	return 0;
 }
 
+/*
+ * An image of layers must be complete in itself: what it lies on elsewhere could change, or go.
+ * Named a mistake of the user's, who can do something about it.
+ */
+static int measure_qcow2(struct vm_disk *disk, int fd, struct vm_err *err)
+{
+	struct vm_qcow2_info info;
+
+	if (vm_qcow2_read(fd, disk->path, &info, err) < 0) {
+		if (err->code == VM_ERR_CORRUPT)
+			err->code = VM_ERR_USAGE;
+		return -1;
+	}
+	if (info.backed) {
+		vm_err_set(err, VM_ERR_USAGE, "%s lies on another image, '%.200s'", disk->path,
+		           info.backing);
+		return vm_err_hint(err,
+		                   "'qemu-img convert -O qcow2' makes a complete one of the two");
+	}
+	disk->size_bytes = info.size_bytes;
+	return 0;
+}
+
+/* What is not said of the format is seen here, once, and is stored. */
+static int measure_disk(struct vm_disk *disk, int fd, const struct stat *st, struct vm_err *err)
+{
+	if (!disk->format_given && vm_qcow2_is(fd))
+		disk->format = VM_DISK_QCOW2;
+	if (disk->format == VM_DISK_QCOW2)
+		return measure_qcow2(disk, fd, err);
+	if (st->st_size % 512 != 0)
+		return vm_err_set(err, VM_ERR_USAGE,
+		                  "%s has %jd bytes, not a multiple of 512 (a raw image does)",
+		                  disk->path, (intmax_t)st->st_size);
+	disk->size_bytes = (uint64_t)st->st_size;
+	return 0;
+}
+
 int vm_sources_open(struct vm_spec *spec, struct vm_sources *sources, struct vm_err *err)
 {
 	struct stat st;
@@ -73,12 +112,8 @@ int vm_sources_open(struct vm_spec *spec, struct vm_sources *sources, struct vm_
 		if (vm_source_open(&spec->disks[i].path, field, &sources->disk_fds[i], &st, err) <
 		    0)
 			return -1;
-		if (st.st_size % 512 != 0)
-			return vm_err_set(
-			        err, VM_ERR_USAGE,
-			        "%s: %s has %jd bytes, not a multiple of 512 (a raw image does)",
-			        field, spec->disks[i].path, (intmax_t)st.st_size);
-		spec->disks[i].size_bytes = (uint64_t)st.st_size;
+		if (measure_disk(&spec->disks[i], sources->disk_fds[i], &st, err) < 0)
+			return vm_err_wrap(err, "%s", field);
 		sources->bytes += (uint64_t)st.st_blocks * 512;
 	}
 	return 0;
@@ -103,6 +138,10 @@ static int make_disk(struct vm_child *child, const struct vm_disk *disk, int fro
 	enum vm_copy how;
 
 	vm_disk_file(disk, file);
+	if (from_fd < 0 && disk->format == VM_DISK_QCOW2)
+		return vm_qcow2_create(child->dir_fd, file, disk->size_bytes, NULL, err) < 0
+		               ? -1
+		               : vm_fs_sync(child->dir_fd, file, err);
 	if (from_fd < 0)
 		return make_blank(child->dir_fd, file, disk->size_bytes, err);
 	if (vm_fs_copy(from_fd, child->dir_fd, file, disk->read_only ? 0400 : 0600, &how, err) < 0)

@@ -23,6 +23,8 @@ void vm_spec_free(struct vm_spec *spec)
 {
 	free(spec->name);
 	free(spec->hypervisor);
+	free(spec->machine);
+	free(spec->accelerator);
 	free(spec->kernel);
 	free(spec->initrd);
 	free(spec->boot_args);
@@ -45,6 +47,8 @@ int vm_spec_copy(const struct vm_spec *from, struct vm_spec *ret_spec, struct vm
 
 	if (copy_text(from->name, &copy.name, err) ||
 	    copy_text(from->hypervisor, &copy.hypervisor, err) ||
+	    copy_text(from->machine, &copy.machine, err) ||
+	    copy_text(from->accelerator, &copy.accelerator, err) ||
 	    copy_text(from->kernel, &copy.kernel, err) ||
 	    copy_text(from->initrd, &copy.initrd, err) ||
 	    copy_text(from->boot_args, &copy.boot_args, err))
@@ -52,6 +56,9 @@ int vm_spec_copy(const struct vm_spec *from, struct vm_spec *ret_spec, struct vm
 	copy.vcpus = from->vcpus;
 	copy.memory_bytes = from->memory_bytes;
 	copy.vsock = from->vsock;
+	copy.vsock_given = from->vsock_given;
+	copy.network = from->network;
+	memcpy(copy.tap, from->tap, sizeof(copy.tap));
 	for (size_t i = 0; i < from->disk_count; i++) {
 		struct vm_disk *disk = &copy.disks[copy.disk_count++];
 
@@ -90,6 +97,15 @@ int vm_spec_path_check(const char *path, struct vm_err *err)
 		return vm_err_hint(err, "write the path out, or ./~ if that is its name");
 	}
 	return check_utf8(path, err);
+}
+
+static int check_word(const char *what, const char *name, struct vm_err *err)
+{
+	size_t len = strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-_.");
+
+	if (len == 0 || name[len] || len > VM_MACHINE_MAX)
+		return vm_err_set(err, VM_ERR_USAGE, "'%.64s' is not the name of %s", name, what);
+	return 0;
 }
 
 static int check_hypervisor(const char *name, struct vm_err *err)
@@ -158,6 +174,58 @@ static int check_blank_size(uint64_t bytes, struct vm_err *err)
 	if (bytes < VM_MEMORY_MIN_BYTES)
 		vm_err_hint(err, "a unit is probably missing; e.g. 64M");
 	return -1;
+}
+
+const char *vm_disk_format_name(enum vm_disk_format format)
+{
+	return format == VM_DISK_QCOW2 ? "qcow2" : "raw";
+}
+
+int vm_spec_disk_set_format(struct vm_disk *disk, const char *text, struct vm_err *err)
+{
+	for (int format = VM_DISK_RAW; format <= VM_DISK_QCOW2; format++) {
+		if (strcmp(text, vm_disk_format_name((enum vm_disk_format)format)) == 0) {
+			disk->format = (enum vm_disk_format)format;
+			disk->format_given = true;
+			return 0;
+		}
+	}
+	return vm_err_set(err, VM_ERR_USAGE, "'%.64s' is neither raw nor qcow2", text);
+}
+
+/* What the kernel takes for an interface (dev_valid_name() in net/core/dev.c), less what would
+ * need quoting somewhere. */
+static bool tap_is_valid(const char *name)
+{
+	size_t len = strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+	                          "-_.");
+
+	return len > 0 && !name[len] && len <= VM_TAP_MAX && strcmp(name, ".") != 0 &&
+	       strcmp(name, "..") != 0;
+}
+
+int vm_spec_set_network(struct vm_spec *spec, const char *text, struct vm_err *err)
+{
+	bool tap = strncmp(text, "tap=", 4) == 0;
+
+	if (tap && !tap_is_valid(text + 4))
+		return vm_err_set(err, VM_ERR_USAGE, "'%.64s' is not the name of an interface",
+		                  text + 4);
+	if (!tap && strcmp(text, "none") != 0 && strcmp(text, "user") != 0)
+		return vm_err_set(err, VM_ERR_USAGE, "'%.64s' is none of none, user, tap=NAME",
+		                  text);
+	spec->network = tap                         ? VM_NETWORK_TAP
+	                : strcmp(text, "user") == 0 ? VM_NETWORK_USER
+	                                            : VM_NETWORK_NONE;
+	snprintf(spec->tap, sizeof(spec->tap), "%s", tap ? text + 4 : "");
+	return 0;
+}
+
+char *vm_spec_network_text(const struct vm_spec *spec, struct vm_err *err)
+{
+	if (spec->network == VM_NETWORK_TAP)
+		return vm_strf(err, "tap=%s", spec->tap);
+	return vm_strdup(spec->network == VM_NETWORK_USER ? "user" : "none", err);
 }
 
 static int check_disk_source(const struct vm_disk *disk, struct vm_spec_fault *fault,
@@ -254,6 +322,12 @@ static int validate_texts(const struct vm_spec *spec, struct vm_spec_fault *faul
 		return -1;
 	fault->field = "hypervisor";
 	if (spec->hypervisor && check_hypervisor(spec->hypervisor, err))
+		return -1;
+	fault->field = "machine";
+	if (spec->machine && check_word("a machine type", spec->machine, err))
+		return -1;
+	fault->field = "accelerator";
+	if (spec->accelerator && check_word("an accelerator", spec->accelerator, err))
 		return -1;
 	fault->field = "kernel";
 	if (spec->kernel && vm_spec_path_check(spec->kernel, err))

@@ -19,6 +19,8 @@ enum {
 	VM_VCPUS_MAX = 32,
 	VM_BOOT_ARGS_MAX = 2048,
 	VM_HYPERVISOR_MAX = 31,
+	VM_MACHINE_MAX = 31,
+	VM_TAP_MAX = 15, /* IFNAMSIZ - 1 of linux/if.h */
 };
 
 #define VM_MEMORY_MIN_BYTES (UINT64_C(1) << 20) /* 1 MiB */
@@ -26,19 +28,33 @@ enum {
 #define VM_DISK_MAX_BYTES (UINT64_C(1) << 46)   /* 64 TiB */
 #define VM_SECTOR_BYTES 512                     /* virtio-blk counts in these */
 
+enum vm_disk_format { VM_DISK_RAW, VM_DISK_QCOW2 };
+const char *vm_disk_format_name(enum vm_disk_format format);
+
 struct vm_disk {
 	/* [a-z0-9_]+, unique; the file in the instance is disk-<id>.img */
 	char id[VM_DISK_ID_MAX + 1];
-	char *path;          /* where create copies it from; NULL for a blank disk */
-	uint64_t size_bytes; /* blank: its size; else 0 in a spec, the real size once created */
+	enum vm_disk_format format;
+	bool format_given; /* else what a copied disk is can be seen when it is created */
+	char *path;        /* where create copies it from; NULL for a blank disk */
+	/* Blank: its size; else 0 in a spec, the real size once created. As the guest sees it. */
+	uint64_t size_bytes;
 	bool read_only;
 	bool root;       /* at most one: the VMM boots from it */
 	bool root_given; /* root was said by the user, not the default; not stored */
 };
 
+enum vm_network {
+	VM_NETWORK_NONE,
+	VM_NETWORK_USER, /* the VMM's own network stack: outgoing connections only */
+	VM_NETWORK_TAP,  /* a tap device of the host, which must be there */
+};
+
 struct vm_spec {
 	char *name;            /* NULL when the file does not give one */
-	char *hypervisor;      /* a driver's name; NULL for the default */
+	char *hypervisor;      /* a driver's name, "auto"; NULL for the default of the settings */
+	char *machine;         /* a machine type of that hypervisor's; NULL for its default */
+	char *accelerator;     /* "auto", or one of that hypervisor's; NULL for auto */
 	char *kernel;          /* path */
 	char *initrd;          /* path or NULL */
 	char *boot_args;       /* NULL for the driver's default */
@@ -46,7 +62,10 @@ struct vm_spec {
 	uint64_t memory_bytes; /* default 128 MiB; whole MiB, at least 1 MiB */
 	struct vm_disk disks[VM_DISKS_MAX];
 	size_t disk_count;
-	bool vsock; /* default true */
+	bool vsock;       /* default true */
+	bool vsock_given; /* it was said, not the default; not stored */
+	enum vm_network network;
+	char tap[VM_TAP_MAX + 1]; /* with VM_NETWORK_TAP: the interface's name */
 };
 
 void vm_spec_init(struct vm_spec *spec); /* defaults; no allocation */
@@ -74,6 +93,10 @@ int vm_spec_load(const char *path, struct vm_spec *ret_spec, struct vm_err *err)
  * cannot be given here. On failure (usage) the spec is as before.
  */
 int vm_spec_add_disk(struct vm_spec *spec, const char *argument, struct vm_err *err);
+/* "none", "user", "tap=NAME". Errors: usage, which does not name the field. */
+int vm_spec_set_network(struct vm_spec *spec, const char *text, struct vm_err *err);
+/* As that takes it: malloc'ed, NULL with insufficient_resources. */
+char *vm_spec_network_text(const struct vm_spec *spec, struct vm_err *err);
 /*
  * Checks a complete spec: kernel given, ranges, unique disk ids, one root, names. Touches no file.
  * A disk may have path and size_bytes: then it was created from that path.

@@ -28,6 +28,8 @@ int vm_spec_wrap_fault(const struct vm_spec_fault *fault, struct vm_err *err);
 int vm_spec_path_check(const char *path, struct vm_err *err);
 /* Checks an id and copies it; usage, without a field name. */
 int vm_spec_disk_set_id(struct vm_disk *disk, const char *id, struct vm_err *err);
+/* "raw", "qcow2"; usage, without a field name. */
+int vm_spec_disk_set_format(struct vm_disk *disk, const char *text, struct vm_err *err);
 /* "root" for the first disk, then "disk1", "disk2"... */
 void vm_spec_disk_default_id(struct vm_disk *disk, size_t index);
 /* Gives the root flag to the first disk unless the user gave it to another or took it away. */

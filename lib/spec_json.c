@@ -9,13 +9,16 @@
 
 static json_t *disk_to_json(const struct vm_disk *disk)
 {
-	return json_pack("{s:s, s:s?, s:I, s:b, s:b}", "id", disk->id, "path", disk->path,
-	                 "size_bytes", (json_int_t)disk->size_bytes, "read_only",
-	                 (int)disk->read_only, "root", (int)disk->root);
+	return json_pack("{s:s, s:s?, s:I, s:s, s:b, s:b}", "id", disk->id, "path", disk->path,
+	                 "size_bytes", (json_int_t)disk->size_bytes, "format",
+	                 vm_disk_format_name(disk->format), "read_only", (int)disk->read_only,
+	                 "root", (int)disk->root);
 }
 
 json_t *vm_spec_to_json(const struct vm_spec *spec)
 {
+	struct vm_err ignored = {0};
+	VM_AUTO_FREE char *network = vm_spec_network_text(spec, &ignored);
 	json_t *disks = json_array();
 
 	for (size_t i = 0; i < spec->disk_count; i++) {
@@ -25,11 +28,12 @@ json_t *vm_spec_to_json(const struct vm_spec *spec)
 		}
 	}
 	/* json_pack takes over `disks`, also when it fails. */
-	return json_pack("{s:s?, s:s?, s:s?, s:s?, s:s?, s:I, s:I, s:b, s:o}", "name", spec->name,
-	                 "hypervisor", spec->hypervisor, "kernel", spec->kernel, "initrd",
-	                 spec->initrd, "boot_args", spec->boot_args, "vcpus",
+	return json_pack("{s:s?, s:s?, s:s?, s:s?, s:s?, s:s?, s:s?, s:I, s:I, s:b, s:s?, s:o}",
+	                 "name", spec->name, "hypervisor", spec->hypervisor, "machine",
+	                 spec->machine, "accelerator", spec->accelerator, "kernel", spec->kernel,
+	                 "initrd", spec->initrd, "boot_args", spec->boot_args, "vcpus",
 	                 (json_int_t)spec->vcpus, "memory_bytes", (json_int_t)spec->memory_bytes,
-	                 "vsock", (int)spec->vsock, "disks", disks);
+	                 "vsock", (int)spec->vsock, "network", network, "disks", disks);
 }
 
 char *vm_spec_for_row(const struct vm_spec *spec, struct vm_err *err)
@@ -74,6 +78,12 @@ static int need_text(const json_t *object, const char *key, char **ret, struct v
 	return *ret ? 0 : -1;
 }
 
+/* One that came later: specs that were stored before do not have it. */
+static int take_text(const json_t *object, const char *key, char **ret, struct vm_err *err)
+{
+	return json_object_get(object, key) ? need_text(object, key, ret, err) : 0;
+}
+
 static int need_bool(const json_t *object, const char *key, bool *ret, struct vm_err *err)
 {
 	const json_t *value = need(object, key, err);
@@ -105,17 +115,21 @@ static int need_number(const json_t *object, const char *key, uint64_t max, uint
 static int disk_from_json(const json_t *json, struct vm_disk *disk, struct vm_err *err)
 {
 	VM_AUTO_FREE char *id = NULL;
+	VM_AUTO_FREE char *format = NULL;
 
 	if (!json_is_object(json))
 		return vm_err_set(err, VM_ERR_CORRUPT, "must be an object");
 	if (need_text(json, "id", &id, err) || need_text(json, "path", &disk->path, err) ||
 	    need_number(json, "size_bytes", VM_DISK_MAX_BYTES, &disk->size_bytes, err) ||
+	    take_text(json, "format", &format, err) ||
 	    need_bool(json, "read_only", &disk->read_only, err) ||
 	    need_bool(json, "root", &disk->root, err))
 		return -1;
 	disk->root_given = true;
 	if (!id)
 		return corrupt("id", "must be text", err);
+	if (format && vm_spec_disk_set_format(disk, format, err))
+		return vm_err_wrap(err, "format");
 	return vm_spec_disk_set_id(disk, id, err) ? vm_err_wrap(err, "id") : 0;
 }
 
@@ -138,6 +152,7 @@ static int disks_from_json(const json_t *json, struct vm_spec *spec, struct vm_e
 
 static int spec_from_json(const json_t *json, struct vm_spec *spec, struct vm_err *err)
 {
+	VM_AUTO_FREE char *network = NULL;
 	struct vm_spec_fault fault;
 	uint64_t vcpus = 0;
 
@@ -145,6 +160,9 @@ static int spec_from_json(const json_t *json, struct vm_spec *spec, struct vm_er
 		return vm_err_set(err, VM_ERR_CORRUPT, "must be an object");
 	if (need_text(json, "name", &spec->name, err) ||
 	    need_text(json, "hypervisor", &spec->hypervisor, err) ||
+	    take_text(json, "machine", &spec->machine, err) ||
+	    take_text(json, "accelerator", &spec->accelerator, err) ||
+	    take_text(json, "network", &network, err) ||
 	    need_text(json, "kernel", &spec->kernel, err) ||
 	    need_text(json, "initrd", &spec->initrd, err) ||
 	    need_text(json, "boot_args", &spec->boot_args, err) ||
@@ -153,6 +171,9 @@ static int spec_from_json(const json_t *json, struct vm_spec *spec, struct vm_er
 	    need_bool(json, "vsock", &spec->vsock, err) || disks_from_json(json, spec, err))
 		return -1;
 	spec->vcpus = (unsigned)vcpus;
+	spec->vsock_given = true;
+	if (network && vm_spec_set_network(spec, network, err))
+		return vm_err_wrap(err, "network");
 	if (vm_spec_validate(spec, &fault, err))
 		return vm_spec_wrap_fault(&fault, err);
 	return 0;

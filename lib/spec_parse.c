@@ -8,10 +8,10 @@
 #include "yamldoc.h"
 
 static const char *const spec_keys[] = {
-        "name",  "hypervisor", "kernel", "initrd", "boot_args",
-        "vcpus", "memory",     "vsock",  "disks",  NULL,
+        "name",  "hypervisor", "kernel",  "initrd",  "boot_args",   "vcpus", "memory",
+        "vsock", "disks",      "machine", "network", "accelerator", NULL,
 };
-static const char *const disk_keys[] = {"id", "path", "size", "readonly", "root", NULL};
+static const char *const disk_keys[] = {"id", "path", "size", "root", "readonly", "format", NULL};
 
 struct spec_file {
 	struct vm_yaml doc;
@@ -80,6 +80,29 @@ static int disk_id(const struct spec_file *file, const struct vm_yaml_node *node
 	return 0;
 }
 
+static int take_format(const struct spec_file *file, const struct vm_yaml_node *node,
+                       struct vm_disk *disk, struct vm_err *err)
+{
+	const char *text = NULL;
+
+	if (vm_yaml_text(&file->doc, node, &text, err))
+		return -1;
+	if (text && vm_spec_disk_set_format(disk, text, err))
+		return wrap_where(file, node, err);
+	return 0;
+}
+
+static int take_network(struct spec_file *file, const struct vm_yaml_node *node, struct vm_err *err)
+{
+	const char *text = NULL;
+
+	if (vm_yaml_text(&file->doc, node, &text, err))
+		return -1;
+	if (text && vm_spec_set_network(&file->spec, text, err))
+		return wrap_where(file, node, err);
+	return 0;
+}
+
 static int parse_disk(struct spec_file *file, const struct vm_yaml_node *map, struct vm_disk *disk,
                       struct vm_err *err)
 {
@@ -97,6 +120,7 @@ static int parse_disk(struct spec_file *file, const struct vm_yaml_node *map, st
 	if (disk_id(file, vm_yaml_get(map, "id"), map->index, disk, err) ||
 	    take_path(file, path, &disk->path, err) ||
 	    vm_yaml_size(doc, size, &disk->size_bytes, err) ||
+	    take_format(file, vm_yaml_get(map, "format"), disk, err) ||
 	    vm_yaml_bool(doc, vm_yaml_get(map, "readonly"), &disk->read_only, err) ||
 	    vm_yaml_bool(doc, vm_yaml_get(map, "root"), &disk->root, err))
 		return -1;
@@ -155,6 +179,9 @@ static int parse_root(struct spec_file *file, struct vm_err *err)
 		return -1;
 	if (take_text(file, vm_yaml_get(root, "name"), &spec->name, err) ||
 	    take_text(file, vm_yaml_get(root, "hypervisor"), &spec->hypervisor, err) ||
+	    take_text(file, vm_yaml_get(root, "machine"), &spec->machine, err) ||
+	    take_text(file, vm_yaml_get(root, "accelerator"), &spec->accelerator, err) ||
+	    take_network(file, vm_yaml_get(root, "network"), err) ||
 	    take_path(file, vm_yaml_get(root, "kernel"), &spec->kernel, err) ||
 	    take_path(file, vm_yaml_get(root, "initrd"), &spec->initrd, err) ||
 	    take_text(file, vm_yaml_get(root, "boot_args"), &spec->boot_args, err) ||
@@ -163,6 +190,7 @@ static int parse_root(struct spec_file *file, struct vm_err *err)
 	    vm_yaml_bool(doc, vm_yaml_get(root, "vsock"), &spec->vsock, err) ||
 	    parse_disks(file, vm_yaml_get(root, "disks"), err))
 		return -1;
+	spec->vsock_given = vm_yaml_get(root, "vsock") != NULL;
 	if (vm_spec_validate(spec, &fault, err))
 		return wrap_where(file, fault_node(file, &fault), err);
 	return 0;
@@ -213,7 +241,7 @@ int vm_spec_load(const char *path, struct vm_spec *ret_spec, struct vm_err *err)
  * --------------------------------------------------------------------------------------*/
 
 struct disk_words {
-	const char *id, *path, *size, *readonly, *root; /* NULL: not given */
+	const char *id, *path, *size, *format, *readonly, *root; /* NULL: not given */
 };
 
 static int word_unknown(const char *word, bool has_value, struct vm_err *err)
@@ -223,7 +251,8 @@ static int word_unknown(const char *word, bool has_value, struct vm_err *err)
 	if (meant)
 		return vm_err_set(err, VM_ERR_USAGE, "unknown key '%.64s' (did you mean '%s'?)",
 		                  word, meant);
-	vm_err_set(err, VM_ERR_USAGE, "%s'%.64s' is none of id=, path=, size=, readonly, root",
+	vm_err_set(err, VM_ERR_USAGE,
+	           "%s'%.64s' is none of id=, path=, size=, format=, readonly, root",
 	           has_value ? "key " : "", word);
 	return vm_err_hint(err, "a path that holds a comma can only be given in a spec file");
 }
@@ -242,6 +271,8 @@ static int take_word(struct disk_words *words, char *word, struct vm_err *err)
 		slot = &words->path;
 	else if (strcmp(word, "size") == 0)
 		slot = &words->size;
+	else if (strcmp(word, "format") == 0)
+		slot = &words->format;
 	else if (strcmp(word, "readonly") == 0)
 		slot = &words->readonly;
 	else if (strcmp(word, "root") == 0)
@@ -288,6 +319,8 @@ static int disk_from_words(const struct disk_words *words, size_t index, struct 
 	if (flag_value(words->readonly, "readonly", &disk->read_only, err) ||
 	    flag_value(words->root, "root", &disk->root, err))
 		return -1;
+	if (words->format && vm_spec_disk_set_format(disk, words->format, err))
+		return vm_err_wrap(err, "format");
 	disk->root_given = words->root != NULL;
 	if (words->path)
 		disk->path = vm_strdup(words->path, err);

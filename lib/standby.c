@@ -31,7 +31,7 @@ static int prepare(struct vm_op *op, struct vm_held *held, struct vm_save *ret_s
 	    vm_fs_unlink(held->dir_fd, NEW_MEMORY, err) < 0 ||
 	    vm_fs_unlink(held->dir_fd, NEW_STATE, err) < 0)
 		return -1;
-	return vm_save_prepare(op, held, held->dir_fd, NEW_MEMORY, ret_save, err);
+	return vm_save_prepare(op, held, held->dir_fd, NEW_MEMORY, NEW_STATE, ret_save, err);
 }
 
 /*
@@ -41,10 +41,12 @@ static int prepare(struct vm_op *op, struct vm_held *held, struct vm_save *ret_s
 static int save_and_publish(struct vm_op *op, struct vm_held *held, struct vm_machine *machine,
                             struct vm_save *save, const char *version, struct vm_err *err)
 {
+	machine->ends = true;
 	if (vm_save_write(save, machine, NEW_MEMORY, NEW_STATE, err) < 0)
 		return -1;
-	if (vm_save_finish(op, save, err) < 0 || sync_files(machine->root, held, err) < 0 ||
-	    vm_interrupt_check(err) < 0 || vm_save_put_aside(held->dir_fd, err) < 0 ||
+	if (vm_save_finish(op, save, machine, err) < 0 ||
+	    sync_files(machine->root, held, err) < 0 || vm_interrupt_check(err) < 0 ||
+	    vm_save_put_aside(held->dir_fd, err) < 0 ||
 	    vm_fs_rename(held->dir_fd, NEW_MEMORY, held->dir_fd, VM_FILE_MEMORY, err) < 0 ||
 	    vm_fs_rename(held->dir_fd, NEW_STATE, held->dir_fd, VM_FILE_STATE, err) < 0)
 		return -1;

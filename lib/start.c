@@ -15,7 +15,7 @@ static int boot(struct vm_op *op, struct vm_held *held, struct vm_err *err)
 	bool aliased = held->row.alias_path[0] != '\0';
 	int rc;
 
-	if (held->driver->probe(op->root, &binary, err) < 0)
+	if (held->driver->probe(op->root, &held->spec, NULL, &binary, err) < 0)
 		return -1;
 	if (vm_manifest_check_files(held->dir_fd, &held->spec, true, err) < 0)
 		return vm_err_wrap(err, "%s", held->row.name);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "memory.h"
+#include "overlay.h"
 #include "transfer_impl.h"
 #include "util.h"
 
@@ -184,6 +185,12 @@ static int export_steps(struct vm_op *op, struct vm_held *held, const void *arg,
 		           "another",
 		           held->row.name);
 		return vm_err_hint(err, "send the snapshot as it was before it was adopted");
+	}
+	if (vm_overlay_any(&held->spec)) {
+		vm_err_set(err, VM_ERR_UNSUPPORTED,
+		           "%s has disks in layers (qcow2), which are not exported",
+		           held->row.name);
+		return vm_err_hint(err, "'qemu-img convert' makes one file of a disk");
 	}
 	if ((held->row.state == VM_STATE_STANDBY && vm_memory_use(op, held, &memory, err) < 0) ||
 	    send(op, held, export->out_fd, export->options, err) < 0)

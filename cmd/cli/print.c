@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "cli.h"
+#include "driver/driver.h"
 #include "spec.h"
 #include "util.h"
 #include "vmm.h"
@@ -53,11 +54,12 @@ static json_t *disks_json(const struct vm_spec *spec)
 		char file[VM_DISK_ID_MAX + sizeof("disk-.img")];
 
 		(void)snprintf(file, sizeof(file), "disk-%s.img", disk->id);
-		if (json_array_append_new(list, json_pack("{s:s, s:s, s:I, s:b, s:b}", "id",
-		                                          disk->id, "file", file, "size_bytes",
-		                                          (json_int_t)disk->size_bytes, "read_only",
-		                                          disk->read_only, "root", disk->root)) <
-		    0) {
+		if (json_array_append_new(list,
+		                          json_pack("{s:s, s:s, s:I, s:s, s:b, s:b}", "id",
+		                                    disk->id, "file", file, "size_bytes",
+		                                    (json_int_t)disk->size_bytes, "format",
+		                                    vm_disk_format_name(disk->format), "read_only",
+		                                    disk->read_only, "root", disk->root)) < 0) {
 			json_decref(list);
 			return NULL;
 		}
@@ -136,6 +138,16 @@ static json_t *positive_json(uint64_t value)
 	return value != 0 ? json_integer((json_int_t)value) : json_null();
 }
 
+static bool has_vsock_socket(const struct vm_instance *instance)
+{
+	const struct vm_driver *driver;
+	struct vm_err ignored = {0};
+
+	return instance->guest_cid != 0 &&
+	       vm_driver_find(instance->hypervisor, &driver, &ignored) == 0 &&
+	       driver->caps.vsock_by_socket;
+}
+
 json_t *cli_instance_json(const struct vm_root *root, const struct vm_instance *instance)
 {
 	char created[VM_WHEN_SIZE], changed[VM_WHEN_SIZE];
@@ -146,21 +158,22 @@ json_t *cli_instance_json(const struct vm_root *root, const struct vm_instance *
 		spec = json_null();
 	disks = cli_disks_json(spec);
 	return json_pack(
-	        "{s:s, s:s, s:s, s:s, s:I, s:s, s:o, s:o, s:o, s:i, s:I, s:o, s:o, s:o, s:o, s:o, "
-	        "s:o,"
+	        "{s:s, s:s, s:s, s:s, s:I, s:s, s:o, s:o, s:o, s:o, s:i, s:I, s:o, s:o, s:o, s:o,"
+	        " s:o, s:o,"
 	        " s:o, s:s, s:s, s:o, s:o, s:o, s:o, s:o}",
 	        "id", instance->id, "name", instance->name, "kind", vm_kind_name(instance->kind),
 	        "state", vm_state_name(instance->state), "generation",
 	        (json_int_t)instance->generation, "hypervisor", instance->hypervisor,
-	        "hypervisor_version", cli_json_text(instance->hypervisor_version), "guest_cid",
+	        "hypervisor_version", cli_json_text(instance->hypervisor_version), "accelerator",
+	        cli_json_text(vm_version_accelerator(instance->hypervisor_version)), "guest_cid",
 	        positive_json(instance->guest_cid), "parent", parent_json(instance), "vcpus",
 	        (int)instance->vcpus, "memory_bytes", (json_int_t)instance->memory_bytes, "disks",
 	        disks, "directory", cli_file_json(root, instance, NULL), "console_log",
 	        cli_file_json(root, instance, VM_CONSOLE_LOG), "vmm_log",
 	        cli_file_json(root, instance, VM_VMM_LOG), "api_socket",
-	        cli_file_json(root, instance, "vmm.sock"), "vsock_socket",
-	        instance->guest_cid != 0 ? cli_file_json(root, instance, "vsock.sock")
-	                                 : json_null(),
+	        cli_file_json(root, instance, VM_FILE_API_SOCKET), "vsock_socket",
+	        has_vsock_socket(instance) ? cli_file_json(root, instance, VM_FILE_VSOCK)
+	                                   : json_null(),
 	        "pid", positive_json(instance->pid > 0 ? (uint64_t)instance->pid : 0), "created",
 	        vm_when_format(instance->created_us, created), "changed",
 	        vm_when_format(instance->changed_us, changed), "relocation",

@@ -21,6 +21,13 @@ char *vm_disk_file(const struct vm_disk *disk, char *buf)
 	return buf;
 }
 
+const char *vm_version_accelerator(const char *version)
+{
+	const char *plus = strchr(version, '+');
+
+	return plus ? plus + 1 : "";
+}
+
 bool vm_memory_is_packed(int dir_fd)
 {
 	return !vm_fs_exists(dir_fd, VM_FILE_MEMORY) && vm_fs_exists(dir_fd, VM_FILE_COMPRESSED);
@@ -187,6 +194,31 @@ int vm_driver_save(struct vm_machine *machine, enum vm_save_what what, const cha
 	rc = end_call(machine, VM_FAULT_DRIVER_SAVE_DONE, rc, err);
 	machine->saving = rc < 0;
 	return rc;
+}
+
+int vm_driver_finish_save(struct vm_machine *machine, int to_fd, const char *memory,
+                          const char *state, struct vm_err *err)
+{
+	int rc;
+
+	if (!machine->driver->finish_save)
+		return 0;
+	rc = begin_call(machine, VM_FAULT_DRIVER_FINISH, err);
+	/* It may read and write all of memory. */
+	machine->deadline_ms += (int64_t)(machine->spec->memory_bytes / SLOWEST_DISK_BYTES_PER_MS);
+	if (rc == 0)
+		rc = machine->driver->finish_save(machine, to_fd, memory, state, err);
+	return end_call(machine, VM_FAULT_DRIVER_FINISH_DONE, rc, err);
+}
+
+int vm_driver_freeze_disks(struct vm_machine *machine, struct vm_frozen *ret, struct vm_err *err)
+{
+	int rc = begin_call(machine, VM_FAULT_DRIVER_FREEZE, err);
+
+	assert(machine->driver->caps.disk_qcow2);
+	if (rc == 0)
+		rc = machine->driver->freeze_disks(machine, ret, err);
+	return end_call(machine, VM_FAULT_DRIVER_FREEZE_DONE, rc, err);
 }
 
 int vm_driver_query(struct vm_machine *machine, enum vm_guest_state *ret, struct vm_err *err)

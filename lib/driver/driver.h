@@ -58,26 +58,41 @@ struct vm_driver_caps {
 	                          memory keep their source's, and only one of them can run */
 	bool network_override; /* taps can be given anew at load */
 	bool memory_shared_base; /* many VMMs map one memory file privately */
-	bool diff_snapshot; /* a VMM that was asked to track dirty pages can write just those over
-	                       an older memory file */
+	bool recycles_memory;    /* a save writes all of memory, zeroes too, into the file that it
+	                            finds; else it makes the file, with holes */
+	bool diff_snapshot;   /* a VMM that was asked to track dirty pages can write just those over
+	                         an older memory file */
+	bool vsock_by_socket; /* the host's end of a vsock is a unix socket, VM_FILE_VSOCK;
+	                         else it is in the host's kernel */
+	bool disk_qcow2;      /* disks may be qcow2 images */
+	bool network;         /* a guest can have a network device */
+	bool tells_crash;     /* a guest that crashed is told from one that ended */
 	bool graceful_shutdown;           /* the guest can be asked to shut down */
 	unsigned max_concurrent_restores; /* default number of restore slots */
 };
 
-/* The hypervisor's binary on this host. */
+/*
+ * The hypervisor's binary on this host. Where a driver has a choice of accelerators, the version
+ * ends in "+ACCELERATOR", as it does in rows and manifests: a saved state goes on only with the one
+ * it was saved with.
+ */
 struct vm_driver_info {
 	char path[4096];
 	char version[24];
 };
+/* What follows the '+', or "". */
+const char *vm_version_accelerator(const char *version);
 
 struct vm_alias;
+struct vm_frozen;
 
 struct vm_machine {
 	const struct vm_root *root;
 	const struct vm_driver *driver;
 	const struct vm_driver_info *binary; /* needed by boot and load only */
 	const char *id;
-	const char *name; /* for messages */
+	const char *name;    /* for messages */
+	const char *version; /* of the VMM that runs or ran it; "" if none did */
 	const struct vm_spec *spec;
 	uint64_t guest_cid; /* 0: no vsock */
 	int dir_fd;
@@ -87,6 +102,7 @@ struct vm_machine {
 	const struct vm_view *view; /* to spawn the VMM in; NULL: as everybody */
 	bool track;          /* boot and load: it is to track dirty pages; set by the wrapper */
 	bool saving;         /* it may still be writing its memory, and answer only after that */
+	bool ends;           /* save: the guest will not run on after it, unless all is undone */
 	int64_t deadline_ms; /* of the call in progress; set by the wrapper */
 };
 
@@ -142,9 +158,24 @@ struct vm_driver {
 	struct vm_driver_caps caps;
 	/* Whether this driver can run the spec; unsupported/usage with the field's name. */
 	int (*check_spec)(const struct vm_spec *spec, struct vm_err *err);
-	/* Finds the binary and its version (remembered in the store). hypervisor when there is
-	 * none. */
-	int (*probe)(const struct vm_root *root, struct vm_driver_info *ret, struct vm_err *err);
+	/*
+	 * Of a spec that can be run and is about to be stored: what depends on the host is decided
+	 * for good. *ret_note, a constant, says what the user might not expect. NULL: nothing does.
+	 * unsupported where that is not to be had which was asked for.
+	 */
+	int (*complete_spec)(struct vm_spec *spec, const char **ret_note, struct vm_err *err);
+	/*
+	 * Finds the binary, and the version that is recorded of what it runs: to boot a guest of
+	 * `spec` (NULL: any), or, with `saved` not NULL, to go on from a state of that version.
+	 * hypervisor when there is none.
+	 */
+	int (*probe)(const struct vm_root *root, const struct vm_spec *spec, const char *saved,
+	             struct vm_driver_info *ret, struct vm_err *err);
+	/*
+	 * Whether a guest (`spec` as given by a user, NULL: any) would run well here, with the
+	 * binary there is: for the automatic choice. NULL: it would. -1 says why not.
+	 */
+	int (*suits)(const struct vm_root *root, const struct vm_spec *spec, struct vm_err *err);
 	/* Spawns and boots. On failure no VMM is left. */
 	int (*boot)(struct vm_machine *machine, struct vm_err *err);
 	/* Spawns and loads VM_FILE_STATE with VM_FILE_MEMORY; paused unless `resume`. Same on
@@ -159,12 +190,27 @@ struct vm_driver {
 	 */
 	int (*save)(struct vm_machine *machine, enum vm_save_what what, const char *memory,
 	            const char *state, struct vm_err *err);
+	/*
+	 * When the guest goes on, or has ended: makes of what was saved, in the directory to_fd,
+	 * what can be loaded. NULL: a save has done all. On failure it is worth nothing.
+	 */
+	int (*finish_save)(struct vm_machine *machine, int to_fd, const char *memory,
+	                   const char *state, struct vm_err *err);
+	/*
+	 * Of a paused guest whose disks are in layers (overlay.h): each gets a new active layer,
+	 * and *ret names those that nobody writes any more. On failure the guest's disks are
+	 * whole, and some may have got theirs. Not NULL with caps.disk_qcow2.
+	 */
+	int (*freeze_disks)(struct vm_machine *machine, struct vm_frozen *ret, struct vm_err *err);
 	/* Whether the VMM tracks dirty pages. With caps.diff_snapshot only. */
 	int (*tracks)(struct vm_machine *machine, bool *ret_tracks, struct vm_err *err);
 	/* Whether a VMM of this version can: NULL, any. */
 	bool (*can_track)(const char *version);
 	int (*query)(struct vm_machine *machine, enum vm_guest_state *ret, struct vm_err *err);
 	int (*ask_shutdown)(struct vm_machine *machine, struct vm_err *err);
+	/* Whether what a VMM of this version saves is independent of the host's CPU. NULL: never.
+	 */
+	bool (*emulates)(const char *version);
 	/* Whether a saved state of `version` can be loaded by the binary of `now`: 0 or
 	 * incompatible. */
 	int (*check_version)(const char *version, const char *now, struct vm_err *err);
@@ -230,6 +276,9 @@ int vm_driver_save(struct vm_machine *machine, enum vm_save_what what, const cha
  */
 bool vm_driver_wants_tracking(const struct vm_machine *machine, const char *version);
 int vm_driver_tracks(struct vm_machine *machine, bool *ret_tracks, struct vm_err *err);
+int vm_driver_finish_save(struct vm_machine *machine, int to_fd, const char *memory,
+                          const char *state, struct vm_err *err);
+int vm_driver_freeze_disks(struct vm_machine *machine, struct vm_frozen *ret, struct vm_err *err);
 int vm_driver_query(struct vm_machine *machine, enum vm_guest_state *ret, struct vm_err *err);
 int vm_driver_ask_shutdown(struct vm_machine *machine, struct vm_err *err);
 int vm_driver_prepare_memory(struct vm_machine *machine, struct vm_err *err);

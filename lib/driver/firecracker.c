@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "firecracker.h"
 
+#include <fcntl.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "../fs.h"
+#include "../kvm.h"
 #include "../util.h"
+#include "binary.h"
 #include "firecracker_state.h"
 
 #define DEFAULT_BOOT_ARGS "console=ttyS0 reboot=k panic=1 pci=off"
@@ -13,12 +17,71 @@ enum {
 	MIB = 1024 * 1024,
 };
 
+/* "Firecracker v1.12.1" */
+static int probe(const struct vm_root *root, const struct vm_spec *spec, const char *saved,
+                 struct vm_driver_info *ret, struct vm_err *err)
+{
+	static const char *const names[] = {"firecracker", NULL};
+	static const struct vm_binary_search search = {
+	        .driver = "firecracker",
+	        .product = "Firecracker",
+	        .variable = "VMCTL_FIRECRACKER",
+	        .names = names,
+	        .version_format = "Firecracker v%23[0-9A-Za-z.-]",
+	};
+
+	(void)spec;
+	(void)saved;
+	return vm_binary_find(root, &search, ret, err);
+}
+
 static int check_spec(const struct vm_spec *spec, struct vm_err *err)
 {
 	if (spec->memory_bytes < MIB || spec->memory_bytes % MIB != 0)
 		return vm_err_set(err, VM_ERR_USAGE,
 		                  "memory: Firecracker wants whole MiB, at least 1");
+	if (spec->machine)
+		return vm_err_set(err, VM_ERR_UNSUPPORTED,
+		                  "machine: Firecracker has only one, and no name for it");
+	if (spec->accelerator && strcmp(spec->accelerator, "auto") != 0 &&
+	    strcmp(spec->accelerator, "kvm") != 0)
+		return vm_err_set(err, VM_ERR_UNSUPPORTED,
+		                  "accelerator: Firecracker has only kvm, not '%s'",
+		                  spec->accelerator);
+	if (spec->network != VM_NETWORK_NONE)
+		return vm_err_set(err, VM_ERR_UNSUPPORTED,
+		                  "network: the Firecracker driver has none yet");
+	for (size_t i = 0; i < spec->disk_count; i++) {
+		if (spec->disks[i].format == VM_DISK_RAW)
+			continue;
+		vm_err_set(err, VM_ERR_UNSUPPORTED, "disk %s: Firecracker has no %s, only raw",
+		           spec->disks[i].id, vm_disk_format_name(spec->disks[i].format));
+		return vm_err_hint(err, "qemu-img convert -O raw makes a raw image of it");
+	}
 	return 0;
+}
+
+/* A bzImage: "HdrS" at 0x202 (Linux, Documentation/arch/x86/boot.rst). It boots only ELF kernels.
+ */
+static bool is_compressed_kernel(const char *path)
+{
+	VM_AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	char magic[4];
+
+	return fd >= 0 && pread(fd, magic, sizeof(magic), 0x202) == (ssize_t)sizeof(magic) &&
+	       memcmp(magic, "HdrS", sizeof(magic)) == 0;
+}
+
+static int suits(const struct vm_root *root, const struct vm_spec *spec, struct vm_err *err)
+{
+	struct vm_kvm_status kvm;
+
+	if (spec && spec->kernel && is_compressed_kernel(spec->kernel))
+		return vm_err_set(err, VM_ERR_UNSUPPORTED,
+		                  "kernel: it boots no bzImage, only an ELF vmlinux");
+	if (vm_kvm_status(root->store, &kvm, err) < 0)
+		return -1;
+	return kvm.verdict == VM_KVM_GOOD ? 0 : vm_err_set(err, VM_ERR_HYPERVISOR, "%s", kvm.why);
 }
 
 /* Ends a VMM that a failed boot or load has left, so that failure leaves no process. */
@@ -93,25 +156,16 @@ static int boot(struct vm_machine *machine, struct vm_err *err)
 	return 0;
 }
 
-/* Whether a version is at least MAJOR.MINOR. */
-static bool is_since(const char *version, int major, int minor)
-{
-	int have_major = 0, have_minor = 0;
-
-	return sscanf(version, "%d.%d", &have_major, &have_minor) == 2 &&
-	       (have_major > major || (have_major == major && have_minor >= minor));
-}
-
 /* A Diff goes into the file that it finds, and leaves its other pages alone: since then. */
 static bool can_track(const char *version)
 {
-	return is_since(version, 1, 10);
+	return vm_version_is_since(version, 1, 10);
 }
 
 /* How dirty pages are asked for at load. */
 static const char *tracking_field(const char *version)
 {
-	return is_since(version, 1, 14) ? "track_dirty_pages" : "enable_diff_snapshots";
+	return vm_version_is_since(version, 1, 14) ? "track_dirty_pages" : "enable_diff_snapshots";
 }
 
 static int load(struct vm_machine *machine, bool resume, struct vm_err *err)
@@ -207,14 +261,14 @@ static int ask_shutdown(struct vm_machine *machine, struct vm_err *err)
 /* A binary reads only states of its own major.minor; the patch number does not matter. */
 static int check_version(const char *version, const char *now, struct vm_err *err)
 {
-	const char *dot = strchr(version, '.');
-	size_t len = dot ? (size_t)(dot - version) + 1 + strcspn(dot + 1, ".") : strlen(version);
+	int major = 0, minor = 0;
 
-	if (strncmp(version, now, len) == 0 && (now[len] == '.' || now[len] == '\0'))
+	if (vm_version_is_alike(version, now))
 		return 0;
+	(void)sscanf(version, "%d.%d", &major, &minor);
 	vm_err_set(err, VM_ERR_INCOMPATIBLE,
 	           "the state was saved by Firecracker %s, the binary here is %s", version, now);
-	return vm_err_hint(err, "name a Firecracker %.*s by $VMCTL_FIRECRACKER", (int)len, version);
+	return vm_err_hint(err, "name a Firecracker %d.%d by $VMCTL_FIRECRACKER", major, minor);
 }
 
 /*
@@ -287,12 +341,16 @@ const struct vm_driver vm_driver_firecracker = {
                         .cid_rewrite = true,
                         .network_override = false,
                         .memory_shared_base = true,
+                        .recycles_memory = true,
                         .diff_snapshot = true,
+                        .vsock_by_socket = true,
+                        .tells_crash = true,
                         .graceful_shutdown = true,
                         .max_concurrent_restores = 32,
                 },
         .check_spec = check_spec,
-        .probe = vm_fc_probe,
+        .probe = probe,
+        .suits = suits,
         .boot = boot,
         .load = load,
         .pause = pause_guest,

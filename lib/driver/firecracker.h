@@ -13,8 +13,6 @@ extern const struct vm_driver vm_driver_firecracker;
 /* --- private to lib/driver/firecracker*.c -------------------------------------------------------
  */
 
-/* Finds the binary, asks its version once per file. */
-int vm_fc_probe(const struct vm_root *root, struct vm_driver_info *ret, struct vm_err *err);
 /* Spawns the VMM and waits until its API answers. On failure no VMM is left. */
 int vm_fc_spawn(struct vm_machine *machine, struct vm_err *err);
 /* Turns what the VMM says, in an answer or in its log, into an error "WHAT: MESSAGE". Returns -1.

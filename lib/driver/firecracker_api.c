@@ -5,6 +5,7 @@
 #include "../fs.h"
 #include "../http.h"
 #include "../util.h"
+#include "await.h"
 #include "firecracker.h"
 
 /*
@@ -142,4 +143,34 @@ int vm_fc_call(struct vm_machine *machine, const char *method, const char *path,
 	}
 	vm_http_response_free(&response);
 	return rc;
+}
+
+/* The VMM ended before its API answered. */
+static int died_early(struct vm_machine *machine, struct vm_err *err)
+{
+	char tail[400];
+
+	vm_vmm_log_tail(machine->dir_fd, VM_VMM_LOG, tail, sizeof(tail));
+	return vm_fc_refuse(machine, "the VMM ended at once", tail[0] ? tail : "(its log is empty)",
+	                    err);
+}
+
+int vm_fc_spawn(struct vm_machine *machine, struct vm_err *err)
+{
+	VM_AUTO_CLOSE int watch_fd = -1;
+	const char *argv[] = {
+	        machine->binary->path, "--id",     machine->id, "--api-sock", VM_FILE_API_SOCKET,
+	        "--log-path",          VM_VMM_LOG, "--level",   "Info",       NULL};
+	int rc;
+
+	/* Sockets of a dead VMM stay behind and would be refused ("stale API socket", EADDRINUSE).
+	 */
+	if (vm_driver_clean(machine->driver, machine->dir_fd, err) < 0)
+		return -1;
+	watch_fd = vm_await_begin(machine, err);
+	if (watch_fd < 0 || vm_vmm_spawn_in(machine->root, machine->id, machine->dir_fd,
+	                                    machine->view, argv, &machine->vmm, err) < 0)
+		return -1;
+	rc = vm_await_socket(machine, watch_fd, err);
+	return rc > 0 ? died_early(machine, err) : rc;
 }

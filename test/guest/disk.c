@@ -50,10 +50,22 @@ enum {
 	REQUEST_OK = 0,
 	REQUEST_UNANSWERED = 0xff,
 
+	MICROVM_TRANSPORTS = 8,
+	MICROVM_TRANSPORT_SIZE = 512,
+	MICROVM_TRANSPORT_PIN = 16,
+
 	MIN_SECTORS = 10, /* the guest uses sectors 8 and 9 */
 	/* Of the timer, so some 20 s: a host that runs many guests is not a broken disk. */
 	PATIENCE_TICKS = 200,
 };
+
+#define MICROVM_TRANSPORT 0xfeb00000ULL
+
+bool disk_is_microvm(const char *cmdline)
+{
+	return !boot_find_value(cmdline, "virtio_mmio.device=") &&
+	       io_read32(MICROVM_TRANSPORT + REG_MAGIC) == MAGIC;
+}
 
 static uint32_t features(uint64_t base, uint32_t half)
 {
@@ -136,9 +148,28 @@ static bool bring_up(struct disk *disk, uint64_t base)
 	return true;
 }
 
-bool disk_find(struct disk *disk, const char *cmdline)
+/*
+ * QEMU's microvm has its transports at fixed places, and tells of them by ACPI, which is too much
+ * for this guest (hw/i386/microvm.c; the pins are those with ACPI and one I/O APIC).
+ */
+static bool find_on_microvm(struct disk *disk)
+{
+	for (uint32_t i = 0; i < MICROVM_TRANSPORTS; i++) {
+		uint64_t base = MICROVM_TRANSPORT + (uint64_t)i * MICROVM_TRANSPORT_SIZE;
+
+		if (is_block_device(base) && bring_up(disk, base)) {
+			irq_enable(MICROVM_TRANSPORT_PIN + i);
+			return true;
+		}
+	}
+	return false;
+}
+
+bool disk_find(struct disk *disk, const char *cmdline, bool microvm)
 {
 	memset(disk, 0, sizeof(*disk));
+	if (microvm && find_on_microvm(disk))
+		return true;
 	/* The value is SIZE@BASE:PIN, as in Linux's drivers/virtio/virtio_mmio.c. */
 	while ((cmdline = boot_find_value(cmdline, "virtio_mmio.device="))) {
 		uint64_t base, pin = UINT32_MAX;

@@ -63,11 +63,14 @@ struct disk {
 	uint64_t sectors;
 };
 
+/* Whether this is QEMU's microvm, and its kernel was told of no devices on the command line. */
+bool disk_is_microvm(const char *cmdline);
 /*
- * Bring up the first writable block device among the virtio_mmio.device= words of the command line.
+ * Bring up the first writable block device among the virtio_mmio.device= words of the command line,
+ * or, on QEMU's microvm, at its fixed places.
  * False, and @disk zeroed, when there is none; disks of less than 10 sectors do not count.
  */
-bool disk_find(struct disk *disk, const char *cmdline);
+bool disk_find(struct disk *disk, const char *cmdline, bool microvm);
 /*
  * Write a sector of magic, value and zeros, or read one into disk->buffer. False when the device
  * reports an error or does not answer within some 20 seconds. After that the next request waits for

@@ -25,7 +25,8 @@ struct guest {
 	uint64_t count; /* ticks since boot; goes on after a restore */
 	char marker;    /* set by the command m; '-': none */
 	bool awaits_marker;
-	bool stubborn; /* Ctrl-Alt-Del is not for me */
+	bool stubborn; /* Ctrl-Alt-Del and the power button are not for me */
+	bool microvm;  /* of QEMU: it has a power button */
 	bool quiet;    /* no tick lines */
 };
 

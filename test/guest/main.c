@@ -41,7 +41,8 @@ static void start(struct guest *g)
 	if (mib)
 		fill_memory(&g->boot, boot_take_number(&mib));
 	serial_text("vmctl-guest ready\n");
-	if (!disk_find(&g->disk, g->boot.cmdline))
+	g->microvm = disk_is_microvm(g->boot.cmdline);
+	if (!disk_find(&g->disk, g->boot.cmdline, g->microvm))
 		serial_text("no disk\n");
 }
 
@@ -79,7 +80,7 @@ static void tick(struct guest *g)
 
 static void check_keys(struct guest *g)
 {
-	if (!power_key_pressed(&g->keys))
+	if (!power_key_pressed(&g->keys) && !(g->microvm && power_button_pressed()))
 		return;
 	if (g->stubborn) {
 		serial_text("ctrl-alt-del ignored\n");

@@ -20,7 +20,17 @@ enum {
 
 	BUFFER_SIZE = 16, /* Firecracker's; bounds the loop */
 	RESET_TICKS = 10,
+
+	MICROVM_POWER_DOWN = 0x2, /* reading the events takes them */
 };
+
+/* The generic event device of ACPI on QEMU's microvm: include/hw/acpi/generic_event_device.h. */
+#define MICROVM_EVENTS 0xfea00000ULL
+
+bool power_button_pressed(void)
+{
+	return (io_read32(MICROVM_EVENTS) & MICROVM_POWER_DOWN) != 0;
+}
 
 bool power_key_pressed(struct power_keys *keys)
 {

@@ -13,6 +13,8 @@ struct power_keys {
 
 /* Read what was typed; true when it completed Ctrl-Alt-Del. */
 bool power_key_pressed(struct power_keys *keys);
+/* Whether the power button of QEMU's microvm was pressed since the last look. */
+bool power_button_pressed(void);
 /* Reset by the keyboard controller, which Firecracker takes as an orderly end (exit status 0). */
 _Noreturn void power_off(void);
 /* Shut the CPU down by a triple fault; Firecracker's exit status is 0 then as well. */

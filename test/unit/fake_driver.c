@@ -158,8 +158,11 @@ static int check_spec(const struct vm_spec *spec, struct vm_err *err)
 	return 0;
 }
 
-static int probe(const struct vm_root *root, struct vm_driver_info *ret, struct vm_err *err)
+static int probe(const struct vm_root *root, const struct vm_spec *spec, const char *saved,
+                 struct vm_driver_info *ret, struct vm_err *err)
 {
+	(void)spec;
+	(void)saved;
 	(void)root;
 	(void)err;
 	snprintf(ret->path, sizeof(ret->path), "%s", vmm_argv[0]);
@@ -433,6 +436,7 @@ static const struct vm_driver_caps usual_caps = {
         .relative_paths = true,
         .cid_rewrite = true,
         .memory_shared_base = true,
+        .recycles_memory = true,
         .graceful_shutdown = true,
         .max_concurrent_restores = 4,
 };

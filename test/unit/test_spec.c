@@ -172,16 +172,55 @@ static void the_first_disk_is_root_unless_the_file_says_otherwise(void **state)
 	}
 }
 
+static void what_only_some_hypervisors_have_is_taken(void **state)
+{
+	static const struct refused cases[] = {
+	        {"network: eth0\n", "web.yaml:1: network: 'eth0' is none of none, user, tap=NAME",
+	         NULL},
+	        {"network: tap=\n", "web.yaml:1: network: '' is not the name of an interface",
+	         NULL},
+	        {"network: tap=a/b\n", "web.yaml:1: network: 'a/b' is not the name of an interface",
+	         NULL},
+	        {"network: tap=sixteen-letters-\n",
+	         "web.yaml:1: network: 'sixteen-letters-' is not the name of an interface", NULL},
+	        {"machine: Q35\n", "web.yaml:1: machine: 'Q35' is not the name of a machine type",
+	         NULL},
+	        {"accelerator: 'k v m'\n",
+	         "web.yaml:1: accelerator: 'k v m' is not the name of an accelerator", NULL},
+	        {"disks:\n- size: 1M\n  format: vmdk\n",
+	         "web.yaml:3: disks[0].format: 'vmdk' is neither raw nor qcow2", NULL},
+	};
+	struct vm_spec spec;
+
+	(void)state;
+	parse_ok("network: tap=vm-tap.0\nmachine: q35\naccelerator: kvm\n"
+	         "disks: [{size: 1M, format: qcow2}, {path: a, format: raw}, {path: b}]\n",
+	         &spec);
+	assert_int_equal(spec.network, VM_NETWORK_TAP);
+	assert_string_equal(spec.tap, "vm-tap.0");
+	assert_string_equal(spec.machine, "q35");
+	assert_string_equal(spec.accelerator, "kvm");
+	assert_int_equal(spec.disks[0].format, VM_DISK_QCOW2);
+	assert_true(spec.disks[1].format_given);
+	assert_false(spec.disks[2].format_given);
+	vm_spec_free(&spec);
+	parse_ok("network: user\n", &spec);
+	assert_int_equal(spec.network, VM_NETWORK_USER);
+	vm_spec_free(&spec);
+	expect_refused(cases, VM_ARRAY_LEN(cases));
+}
+
 static void keys_that_are_unknown_or_double_are_refused(void **state)
 {
 	static const struct refused cases[] = {
 	        {"kernel: a\n\n\nmemry: 64M\n",
 	         "web.yaml:4: memry: unknown key (did you mean 'memory'?)",
 	         "name, hypervisor, kernel"},
-	        {"network: eth0\n", "web.yaml:1: network: unknown key", "vsock, disks"},
+	        {"networks: user\n", "web.yaml:1: networks: unknown key (did you mean 'network'?)",
+	         "vsock, disks"},
 	        {"disks:\n  - path: a\n    read_only: true\n",
 	         "web.yaml:3: disks[0].read_only: unknown key (did you mean 'readonly'?)",
-	         "id, path, size, readonly, root"},
+	         "id, path, size, root, readonly, format"},
 	        {"'': 1\n", "web.yaml:1: : unknown key", NULL},
 	        {"<<: {a: b}\n", "web.yaml:1: <<: unknown key", NULL},
 	        {"memory: 64M\nkernel: a\nmemory: 64M\n",
@@ -385,6 +424,7 @@ int main(void)
 	        cmocka_unit_test(text_stays_as_it_was_written),
 	        cmocka_unit_test(disks_without_an_id_are_numbered),
 	        cmocka_unit_test(the_first_disk_is_root_unless_the_file_says_otherwise),
+	        cmocka_unit_test(what_only_some_hypervisors_have_is_taken),
 	        cmocka_unit_test(keys_that_are_unknown_or_double_are_refused),
 	        cmocka_unit_test(values_of_the_wrong_type_are_refused),
 	        cmocka_unit_test(values_out_of_range_are_refused),

@@ -270,8 +270,18 @@ static void a_created_disk_may_have_both_path_and_size(void **state)
 
 static const char full_text[] =
         "name: web\nhypervisor: firecracker\nkernel: /k\ninitrd: /i\nboot_args: quiet\nvcpus: 2\n"
-        "memory: 64M\nvsock: false\ndisks: [{path: /d, readonly: true}, {id: x, size: 1M}]\n";
+        "machine: q35\naccelerator: tcg\nnetwork: tap=tap0\nmemory: 64M\nvsock: false\n"
+        "disks: [{path: /d, readonly: true}, {id: x, size: 1M, format: qcow2}]\n";
 static const char full_json[] =
+        "{\"name\":\"web\",\"hypervisor\":\"firecracker\",\"machine\":\"q35\",\"accelerator\":"
+        "\"tcg\","
+        "\"kernel\":\"/k\",\"initrd\":\"/i\",\"boot_args\":\"quiet\",\"vcpus\":2,"
+        "\"memory_bytes\":67108864,\"vsock\":false,\"network\":\"tap=tap0\",\"disks\":["
+        "{\"id\":\"root\",\"path\":\"/d\",\"size_bytes\":0,\"format\":\"raw\",\"read_only\":true,"
+        "\"root\":true},{\"id\":\"x\",\"path\":null,\"size_bytes\":1048576,\"format\":\"qcow2\","
+        "\"read_only\":false,\"root\":false}]}";
+/* As it was before there were machine, accelerator, network and format. */
+static const char old_json[] =
         "{\"name\":\"web\",\"hypervisor\":\"firecracker\",\"kernel\":\"/k\",\"initrd\":\"/i\","
         "\"boot_args\":\"quiet\",\"vcpus\":2,\"memory_bytes\":67108864,\"vsock\":false,\"disks\":["
         "{\"id\":\"root\",\"path\":\"/d\",\"size_bytes\":0,\"read_only\":true,\"root\":true},"
@@ -308,12 +318,28 @@ static void the_stored_form_is_stable_and_comes_back_the_same(void **state)
 	vm_spec_free(&spec);
 }
 
+static void what_an_older_version_has_stored_is_read(void **state)
+{
+	json_t *json = json_loads(old_json, 0, NULL);
+	struct vm_err err = {0};
+	struct vm_spec spec;
+
+	(void)state;
+	assert_int_equal(vm_spec_from_json(json, &spec, &err), 0);
+	json_decref(json);
+	assert_null(spec.machine);
+	assert_null(spec.accelerator);
+	assert_int_equal(spec.network, VM_NETWORK_NONE);
+	assert_int_equal(spec.disks[1].format, VM_DISK_RAW);
+	vm_spec_free(&spec);
+}
+
 static void what_is_not_set_is_stored_as_null(void **state)
 {
 	static const char expected[] =
-	        "{\"name\":null,\"hypervisor\":null,\"kernel\":null,\"initrd\":null,"
-	        "\"boot_args\":null,\"vcpus\":1,\"memory_bytes\":134217728,\"vsock\":true,"
-	        "\"disks\":[]}";
+	        "{\"name\":null,\"hypervisor\":null,\"machine\":null,\"accelerator\":null,"
+	        "\"kernel\":null,\"initrd\":null,\"boot_args\":null,\"vcpus\":1,"
+	        "\"memory_bytes\":134217728,\"vsock\":true,\"network\":\"none\",\"disks\":[]}";
 	json_t *json = json_loads(expected, 0, NULL);
 	struct vm_err err = {0};
 	struct vm_spec spec;
@@ -455,6 +481,7 @@ int main(void)
 	        cmocka_unit_test(the_check_names_the_field),
 	        cmocka_unit_test(a_created_disk_may_have_both_path_and_size),
 	        cmocka_unit_test(the_stored_form_is_stable_and_comes_back_the_same),
+	        cmocka_unit_test(what_an_older_version_has_stored_is_read),
 	        cmocka_unit_test(what_is_not_set_is_stored_as_null),
 	        cmocka_unit_test(text_that_json_cannot_hold_is_refused_before_it_is_stored),
 	        cmocka_unit_test(every_damage_of_the_stored_form_is_corrupt),

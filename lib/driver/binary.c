@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Finding the binary and asking its version. */
+#include "binary.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -12,12 +13,8 @@
 
 #include "../interrupt.h"
 #include "../util.h"
-#include "firecracker.h"
 
-#define NOT_FIRECRACKER                                                                            \
-	"name a Firecracker binary by $VMCTL_FIRECRACKER or firecracker: in vmctl.yaml"
-
-enum { VERSION_TIMEOUT_MS = 10000, VERSION_SIZE = sizeof(((struct vm_driver_info *)0)->version) };
+enum { VERSION_TIMEOUT_MS = 10000, VERSION_SIZE = 24 };
 
 /* An executable regular file; its absolute path, for the VMM is started in another directory. */
 static bool usable(const char *path, char *ret_path, size_t size)
@@ -36,14 +33,14 @@ static bool usable(const char *path, char *ret_path, size_t size)
 }
 
 /* Searches PATH as execvp would. */
-static bool search_path(char *ret_path, size_t size)
+static bool search_path(const char *name, char *ret_path, size_t size)
 {
 	const char *path = getenv("PATH");
 	char file[4096];
 
 	while (path && *path) {
 		size_t len = strcspn(path, ":");
-		int n = snprintf(file, sizeof(file), "%.*s/firecracker", (int)len, path);
+		int n = snprintf(file, sizeof(file), "%.*s/%s", (int)len, path, name);
 
 		if (len > 0 && n > 0 && (size_t)n < sizeof(file) && usable(file, ret_path, size))
 			return true;
@@ -52,25 +49,35 @@ static bool search_path(char *ret_path, size_t size)
 	return false;
 }
 
-static int find_binary(const struct vm_root *root, char *ret_path, size_t size, struct vm_err *err)
+/* The wrong file was named, by the user or by whoever put it into PATH. */
+static int hint_name(const struct vm_binary_search *search, struct vm_err *err)
 {
-	const char *env = getenv("VMCTL_FIRECRACKER");
-	const char *given =
-	        env && env[0] ? env : vm_config_binary(&root->config, vm_driver_firecracker.name);
+	return vm_err_hint(err, "name a %s binary by $%s or %s: in vmctl.yaml", search->product,
+	                   search->variable, search->driver);
+}
+
+static int find(const struct vm_root *root, const struct vm_binary_search *search, char *ret_path,
+                size_t size, struct vm_err *err)
+{
+	const char *env = getenv(search->variable);
+	const char *given = env && env[0] ? env : vm_config_binary(&root->config, search->driver);
 
 	if (given[0] && usable(given, ret_path, size))
 		return 0;
 	if (given[0]) {
-		vm_err_sys(err, "firecracker: %s (from %s)", given,
-		           given == env ? "$VMCTL_FIRECRACKER" : "the config");
+		vm_err_sys(err, "%s: %s (from %s%s)", search->driver, given,
+		           given == env ? "$" : "", given == env ? search->variable : "the config");
 		err->code = VM_ERR_HYPERVISOR;
-		return vm_err_hint(err, NOT_FIRECRACKER);
+		return hint_name(search, err);
 	}
-	if (search_path(ret_path, size))
-		return 0;
-	vm_err_set(err, VM_ERR_HYPERVISOR, "firecracker is not installed: it is not in PATH");
-	return vm_err_hint(err, "install it, or name it by $VMCTL_FIRECRACKER or firecracker: in "
-	                        "vmctl.yaml");
+	for (size_t i = 0; search->names[i]; i++) {
+		if (search_path(search->names[i], ret_path, size))
+			return 0;
+	}
+	vm_err_set(err, VM_ERR_HYPERVISOR, "%s is not installed: it is not in PATH",
+	           search->names[0]);
+	return vm_err_hint(err, "install it, or name it by $%s or %s: in vmctl.yaml",
+	                   search->variable, search->driver);
 }
 
 /* What `BINARY --version` prints, with a deadline: it may be anything that somebody has named. */
@@ -87,10 +94,9 @@ static int read_version(int fd, char *text, size_t size, const char *path, struc
 
 		if (vm_interrupt_check(err) < 0)
 			return -1;
-		if (ready == 0) {
-			vm_err_set(err, VM_ERR_HYPERVISOR, "%s --version does not answer", path);
-			return vm_err_hint(err, NOT_FIRECRACKER);
-		}
+		if (ready == 0)
+			return vm_err_set(err, VM_ERR_HYPERVISOR, "%s --version does not answer",
+			                  path);
 		n = ready > 0 ? read(fd, text + used, size - 1 - used) : -1;
 		if (n < 0 && errno != EINTR)
 			return vm_err_sys(err, "reading the version of %s", path);
@@ -127,30 +133,35 @@ static int run_version(const char *path, char *text, size_t size, struct vm_err 
 	return rc;
 }
 
-/* The first line of a Firecracker is "Firecracker v1.12.1". */
-static int ask_version(const char *path, char ret_version[VERSION_SIZE], struct vm_err *err)
+static int ask_version(const struct vm_binary_search *search, const char *path,
+                       char ret_version[VERSION_SIZE], struct vm_err *err)
 {
 	char text[256] = "", version[VERSION_SIZE];
 
 	if (run_version(path, text, sizeof(text), err) < 0)
-		return -1;
-	if (sscanf(text, "Firecracker v%23[0-9A-Za-z.-]", version) != 1) {
-		vm_err_set(err, VM_ERR_HYPERVISOR, "%s is not Firecracker: --version says '%.*s'",
-		           path, (int)strcspn(text, "\r\n"), text);
-		return vm_err_hint(err, NOT_FIRECRACKER);
+		return err->code == VM_ERR_HYPERVISOR ? hint_name(search, err) : -1;
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+	if (sscanf(text, search->version_format, version) == 1) {
+#pragma GCC diagnostic pop
+		memcpy(ret_version, version, VERSION_SIZE);
+		return 0;
 	}
-	memcpy(ret_version, version, VERSION_SIZE);
-	return 0;
+	vm_err_set(err, VM_ERR_HYPERVISOR, "%s is not %s: --version says '%.*s'", path,
+	           search->product, (int)strcspn(text, "\r\n"), text);
+	return hint_name(search, err);
 }
 
-int vm_fc_probe(const struct vm_root *root, struct vm_driver_info *ret, struct vm_err *err)
+int vm_binary_find(const struct vm_root *root, const struct vm_binary_search *search,
+                   struct vm_driver_info *ret, struct vm_err *err)
 {
 	struct vm_driver_info info = {0};
 	struct vm_binary_key key = {0};
 	struct stat st;
 	int known;
 
-	if (find_binary(root, info.path, sizeof(info.path), err) < 0)
+	_Static_assert(sizeof(info.version) == VERSION_SIZE, "the formats read 23 characters");
+	if (find(root, search, info.path, sizeof(info.path), err) < 0)
 		return -1;
 	if (stat(info.path, &st) < 0)
 		return vm_err_sys(err, "%s", info.path);
@@ -162,9 +173,26 @@ int vm_fc_probe(const struct vm_root *root, struct vm_driver_info *ret, struct v
 	known = vm_store_binary_version(root->store, &key, info.version, sizeof(info.version), err);
 	if (known < 0)
 		return -1;
-	if (!known && (ask_version(info.path, info.version, err) < 0 ||
+	if (!known && (ask_version(search, info.path, info.version, err) < 0 ||
 	               vm_store_remember_binary(root->store, &key, info.version, err) < 0))
 		return -1;
 	*ret = info;
 	return 0;
+}
+
+bool vm_version_is_since(const char *version, int major, int minor)
+{
+	int have_major = 0, have_minor = 0;
+
+	return sscanf(version, "%d.%d", &have_major, &have_minor) == 2 &&
+	       (have_major > major || (have_major == major && have_minor >= minor));
+}
+
+bool vm_version_is_alike(const char *a, const char *b)
+{
+	int major[2] = {-1, -2}, minor[2] = {-1, -2};
+
+	return sscanf(a, "%d.%d", &major[0], &minor[0]) == 2 &&
+	       sscanf(b, "%d.%d", &major[1], &minor[1]) == 2 && major[0] == major[1] &&
+	       minor[0] == minor[1];
 }

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "choose.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "kvm.h"
+#include "util.h"
+
+static const char *wanted(const struct vm_root *root, const struct vm_spec *spec)
+{
+	const char *env = getenv("VMCTL_HYPERVISOR");
+
+	if (spec->hypervisor)
+		return spec->hypervisor;
+	return env && env[0] ? env : root->config.hypervisor;
+}
+
+int vm_choose_suits(const struct vm_root *root, const struct vm_driver *driver,
+                    const struct vm_spec *spec, struct vm_err *err)
+{
+	struct vm_driver_info binary;
+
+	if ((spec && driver->check_spec(spec, err) < 0) ||
+	    driver->probe(root, spec, NULL, &binary, err) < 0)
+		return -1;
+	return driver->suits ? driver->suits(root, spec, err) : 0;
+}
+
+static int choose(const struct vm_root *root, const struct vm_spec *spec,
+                  const struct vm_driver **ret, struct vm_err *err)
+{
+	char reasons[sizeof(err->hint)] = "";
+
+	for (size_t i = 0; vm_drivers[i]; i++) {
+		struct vm_err why = {0};
+		size_t used = strlen(reasons);
+
+		if (vm_choose_suits(root, vm_drivers[i], spec, &why) == 0) {
+			*ret = vm_drivers[i];
+			return 0;
+		}
+		/* Not what it was asked, but what kept us from asking. */
+		if (why.code == VM_ERR_SYSTEM || why.code == VM_ERR_BUSY) {
+			*err = why;
+			return -1;
+		}
+		snprintf(reasons + used, sizeof(reasons) - used, "%s%s: %.160s", used ? "; " : "",
+		         vm_drivers[i]->name, why.message);
+	}
+	vm_err_set(err, VM_ERR_HYPERVISOR, "no hypervisor here runs this guest");
+	return vm_err_hint(err, "%s", reasons);
+}
+
+int vm_choose_driver(const struct vm_root *root, const struct vm_spec *spec,
+                     const struct vm_driver **ret, struct vm_err *err)
+{
+	const char *name = wanted(root, spec);
+
+	if (strcmp(name, VM_HYPERVISOR_AUTO) == 0)
+		return choose(root, spec, ret, err);
+	return vm_driver_find(name, ret, err) < 0 ? -1 : (*ret)->check_spec(spec, err);
+}
+
+/* What the spec asks for, where it does; malloc'ed or NULL. */
+static char *asked_for(const struct vm_instance *row)
+{
+	json_t *json = json_loads(row->spec, 0, NULL);
+	const char *text = json_string_value(json_object_get(json, "accelerator"));
+	char *copy = text && strcmp(text, "auto") != 0 ? strdup(text) : NULL;
+
+	json_decref(json);
+	return copy;
+}
+
+int vm_choose_reason(const struct vm_root *root, const struct vm_instance *row, char *buf,
+                     size_t size, struct vm_err *err)
+{
+	VM_AUTO_FREE char *asked = asked_for(row);
+	const struct vm_driver *driver;
+	struct vm_kvm_status kvm;
+	bool emulated;
+
+	buf[0] = '\0';
+	if (!vm_version_accelerator(row->hypervisor_version)[0])
+		return 0;
+	if (vm_driver_find(row->hypervisor, &driver, err) < 0 ||
+	    vm_kvm_status(root->store, &kvm, err) < 0)
+		return -1;
+	emulated = driver->emulates && driver->emulates(row->hypervisor_version);
+	if (asked)
+		snprintf(buf, size, "the spec asks for %s", asked);
+	else if (emulated == (kvm.verdict != VM_KVM_GOOD))
+		snprintf(buf, size, "%s", kvm.why);
+	else
+		snprintf(buf, size, "it was saved with it, or started when KVM was %s",
+		         emulated ? "no good" : "good");
+	return 0;
+}

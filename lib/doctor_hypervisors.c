@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* doctor: what can run guests on this host, and which of it is chosen. */
+#include <string.h>
+
+#include "choose.h"
+#include "doctor_impl.h"
+#include "kvm.h"
+
+static void check_kvm(const struct vm_kvm_status *kvm, struct vm_findings *findings)
+{
+	const char *hint = "load the kvm module, enable virtualization in the firmware, or nested "
+	                   "virtualization on the host";
+	bool good = kvm->verdict == VM_KVM_GOOD;
+	struct vm_finding *finding = vm_findings_add(
+	        findings, good ? VM_FINDING_OK : VM_FINDING_WARNING, "kvm", "%s", kvm->why);
+
+	if (kvm->verdict == VM_KVM_DENIED)
+		hint = "add yourself to the group 'kvm'";
+	if (!good)
+		vm_findings_hint(finding, hint);
+}
+
+/* One that is not installed, or too old, is a warning: another may do. */
+static void check_driver(struct vm_op *op, const struct vm_driver *driver,
+                         struct vm_findings *findings)
+{
+	struct vm_driver_info info;
+	struct vm_finding *finding;
+	struct vm_err err = {0};
+	bool found = driver->probe(op->root, NULL, NULL, &info, &err) == 0;
+
+	if (found)
+		finding = vm_findings_add(findings, VM_FINDING_OK, driver->name,
+		                          "%.400s, version %s", info.path, info.version);
+	else
+		finding = vm_findings_add(findings, VM_FINDING_WARNING, driver->name, "%.500s",
+		                          err.message);
+	if (finding && !found)
+		vm_findings_hint(finding, err.hint);
+	if (finding)
+		finding->driver = driver;
+}
+
+/* What "auto" comes to for a guest that anything can run, and why not what comes before it. */
+static void check_choice(struct vm_op *op, struct vm_findings *findings)
+{
+	char passed[400] = "";
+
+	for (size_t i = 0; vm_drivers[i]; i++) {
+		struct vm_err why = {0};
+		size_t used = strlen(passed);
+
+		if (vm_choose_suits(op->root, vm_drivers[i], NULL, &why) == 0) {
+			vm_findings_add(findings, VM_FINDING_OK, "hypervisor",
+			                "auto chooses %s%s%s", vm_drivers[i]->name,
+			                passed[0] ? "; not " : "", passed);
+			return;
+		}
+		snprintf(passed + used, sizeof(passed) - used, "%s%s: %.150s", used ? "; " : "",
+		         vm_drivers[i]->name, why.message);
+	}
+	vm_findings_hint(vm_findings_add(findings, VM_FINDING_ERROR, "hypervisor",
+	                                 "nothing here runs guests well: %s", passed),
+	                 "install one of them");
+}
+
+int vm_doctor_hypervisors(struct vm_op *op, struct vm_findings *findings, struct vm_err *err)
+{
+	struct vm_kvm_status kvm;
+
+	if (vm_kvm_status(op->root->store, &kvm, err) < 0)
+		return -1;
+	check_kvm(&kvm, findings);
+	for (size_t i = 0; vm_drivers[i]; i++)
+		check_driver(op, vm_drivers[i], findings);
+	check_choice(op, findings);
+	return 0;
+}

@@ -1,0 +1,303 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "qemu.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "../fs.h"
+#include "../interrupt.h"
+#include "../util.h"
+
+enum {
+	MIB = 1024 * 1024,
+	MIGRATION_POLL_MS = 5, /* of one that somebody else has begun: its events are not ours */
+};
+
+static int check_spec(const struct vm_spec *spec, struct vm_err *err)
+{
+	const char *accelerator = spec->accelerator ? spec->accelerator : "auto";
+	const char *type = vm_qemu_machine_type(spec);
+
+	if (strcmp(type, "microvm") != 0 && strcmp(type, "q35") != 0)
+		return vm_err_set(err, VM_ERR_UNSUPPORTED,
+		                  "machine: the QEMU driver has microvm and q35, not '%s'", type);
+	if (strcmp(accelerator, "auto") != 0 && strcmp(accelerator, "kvm") != 0 &&
+	    strcmp(accelerator, "tcg") != 0)
+		return vm_err_set(err, VM_ERR_UNSUPPORTED,
+		                  "accelerator: the QEMU driver has auto, kvm and tcg, not '%s'",
+		                  accelerator);
+	if (spec->memory_bytes % MIB != 0)
+		return vm_err_set(err, VM_ERR_USAGE, "memory: QEMU wants whole MiB");
+	return 0;
+}
+
+/* The guest's end of a vsock is in the kernel of the host, which not every host has. */
+static int complete_spec(struct vm_spec *spec, const char **ret_note, struct vm_err *err)
+{
+	if (!spec->vsock || access("/dev/vhost-vsock", F_OK) == 0)
+		return 0;
+	if (spec->vsock_given) {
+		vm_err_set(err, VM_ERR_UNSUPPORTED, "vsock: there is no /dev/vhost-vsock here");
+		return vm_err_hint(err, "load the module vhost_vsock, or leave vsock away");
+	}
+	spec->vsock = false;
+	*ret_note = "it gets no vsock device: there is no /dev/vhost-vsock here";
+	return 0;
+}
+
+static int abandon(struct vm_machine *machine)
+{
+	struct vm_err ignored = {0};
+
+	if (machine->vmm.pid_fd >= 0)
+		vm_vmm_kill(&machine->vmm, &ignored);
+	vm_vmm_close(&machine->vmm);
+	vm_err_clear(&ignored);
+	vm_driver_clean(machine->driver, machine->dir_fd, &ignored);
+	return -1;
+}
+
+static int boot(struct vm_machine *machine, struct vm_err *err)
+{
+	VM_AUTO(vm_qmp_close) struct vm_qmp qmp = VM_QMP_INIT;
+
+	if (vm_qemu_spawn(machine, VM_QEMU_BOOT, &qmp, err) < 0)
+		return abandon(machine);
+	if (vm_qmp_call(&qmp, "cont", NULL, -1, NULL, err) < 0) {
+		vm_qemu_explain(machine, err);
+		return abandon(machine);
+	}
+	return 0;
+}
+
+static int load(struct vm_machine *machine, bool resume, struct vm_err *err)
+{
+	VM_AUTO(vm_qmp_close) struct vm_qmp qmp = VM_QMP_INIT;
+
+	if (vm_qemu_spawn(machine, VM_QEMU_LOAD, &qmp, err) < 0)
+		return abandon(machine);
+	if (vm_qemu_migrate_in(&qmp, machine->version, machine->dir_fd, VM_FILE_STATE, false, err) <
+	            0 ||
+	    (resume && vm_qmp_call(&qmp, "cont", NULL, -1, NULL, err) < 0)) {
+		vm_qemu_explain(machine, err);
+		return abandon(machine);
+	}
+	return 0;
+}
+
+static bool is_migrating(const char *status)
+{
+	static const char *const ended[] = {"none", "completed", "failed", "cancelled"};
+
+	for (size_t i = 0; i < VM_ARRAY_LEN(ended); i++) {
+		if (strcmp(status, ended[i]) == 0)
+			return false;
+	}
+	return true;
+}
+
+/* 1 while a save goes on, 0, -1. */
+static int ask_migration(struct vm_qmp *qmp, struct vm_err *err)
+{
+	json_t *value = NULL;
+	const char *status;
+	int rc;
+
+	if (vm_qmp_call(qmp, "query-migrate", NULL, -1, &value, err) < 0)
+		return -1;
+	/* Without one there is no status. */
+	status = json_string_value(json_object_get(value, "status"));
+	rc = status && is_migrating(status);
+	json_decref(value);
+	return rc;
+}
+
+/*
+ * A save whose vmctl was killed is wanted by nobody, but the VMM goes on with it, and only after
+ * its end has it stopped writing and can the guest run.
+ */
+static int end_migration(struct vm_qmp *qmp, struct vm_err *err)
+{
+	int going = ask_migration(qmp, err);
+	bool told = false;
+
+	while (going > 0) {
+		if (vm_monotonic_ms() > qmp->deadline_ms)
+			return vm_err_set(err, VM_ERR_TIMEOUT, "an old save does not end");
+		if (!told && vm_qmp_call(qmp, "migrate_cancel", NULL, -1, NULL, err) < 0)
+			return -1;
+		told = true;
+		if (vm_poll_until(NULL, 0, vm_monotonic_ms() + MIGRATION_POLL_MS, err) < 0)
+			return -1;
+		going = ask_migration(qmp, err);
+	}
+	return going;
+}
+
+/* RunState of qapi/run-state.json. */
+static int guest_state(const char *status, enum vm_guest_state *ret, struct vm_err *err)
+{
+	static const struct {
+		const char *status;
+		enum vm_guest_state state;
+	} states[] = {
+	        {"running", VM_GUEST_RUNNING},       {"paused", VM_GUEST_PAUSED},
+	        {"postmigrate", VM_GUEST_PAUSED},    {"finish-migrate", VM_GUEST_PAUSED},
+	        {"suspended", VM_GUEST_RUNNING},     {"io-error", VM_GUEST_PAUSED},
+	        {"prelaunch", VM_GUEST_NOT_STARTED}, {"inmigrate", VM_GUEST_NOT_STARTED},
+	};
+
+	for (size_t i = 0; i < VM_ARRAY_LEN(states); i++) {
+		if (strcmp(status, states[i].status) == 0) {
+			*ret = states[i].state;
+			return 0;
+		}
+	}
+	return vm_err_set(err, VM_ERR_HYPERVISOR, "query-status: the guest is in the state '%s'",
+	                  status);
+}
+
+static int ask_status(struct vm_qmp *qmp, enum vm_guest_state *ret, struct vm_err *err)
+{
+	json_t *value = NULL;
+	const char *status;
+	int rc;
+
+	if (vm_qmp_call(qmp, "query-status", NULL, -1, &value, err) < 0)
+		return -1;
+	status = json_string_value(json_object_get(value, "status"));
+	rc = guest_state(status ? status : "", ret, err);
+	json_decref(value);
+	return rc;
+}
+
+static int query(struct vm_machine *machine, enum vm_guest_state *ret, struct vm_err *err)
+{
+	VM_AUTO(vm_qmp_close) struct vm_qmp qmp = VM_QMP_INIT;
+
+	if (vm_qemu_attach(machine, &qmp, err) < 0)
+		return -1;
+	/* Who asks after a killed save must not be told before the VMM has stopped writing. */
+	if (machine->saving && end_migration(&qmp, err) < 0)
+		return -1;
+	return ask_status(&qmp, ret, err);
+}
+
+/* A change of state that timed out may still have happened: ask before calling it a failure. */
+static int set_state(struct vm_machine *machine, const char *command, enum vm_guest_state want,
+                     struct vm_err *err)
+{
+	VM_AUTO(vm_qmp_close) struct vm_qmp qmp = VM_QMP_INIT;
+	enum vm_guest_state now = VM_GUEST_NOT_STARTED;
+	struct vm_err second = {0};
+
+	if (vm_qemu_attach(machine, &qmp, err) == 0 && end_migration(&qmp, err) == 0 &&
+	    vm_qmp_call(&qmp, command, NULL, -1, NULL, err) == 0)
+		return 0;
+	if (err->code != VM_ERR_TIMEOUT)
+		return vm_qemu_explain(machine, err);
+	vm_qmp_close(&qmp);
+	machine->deadline_ms = vm_monotonic_ms() + machine->root->config.api_timeout_ms;
+	if (query(machine, &now, &second) < 0 || now != want)
+		return -1;
+	vm_err_clear(err);
+	return 0;
+}
+
+static int pause_guest(struct vm_machine *machine, struct vm_err *err)
+{
+	return set_state(machine, "stop", VM_GUEST_PAUSED, err);
+}
+
+static int resume_guest(struct vm_machine *machine, struct vm_err *err)
+{
+	return set_state(machine, "cont", VM_GUEST_RUNNING, err);
+}
+
+static int ask_shutdown(struct vm_machine *machine, struct vm_err *err)
+{
+	VM_AUTO(vm_qmp_close) struct vm_qmp qmp = VM_QMP_INIT;
+
+	if (vm_qemu_attach(machine, &qmp, err) < 0)
+		return -1;
+	return vm_qmp_call(&qmp, "system_powerdown", NULL, -1, NULL, err);
+}
+
+/* The guest CID is not in the state, but on the command line: all forks share one file. */
+static int move_state(const struct vm_state_move *move, struct vm_err *err)
+{
+	struct stat st;
+
+	if (fstatat(move->from_fd, move->from_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return vm_fs_fail(move->from_fd, move->from_name, "looking at", err);
+	if (!S_ISREG(st.st_mode) || st.st_size == 0) {
+		vm_err_set(err, VM_ERR_CORRUPT, "the saved state is empty, or no file");
+		return vm_fs_wrap(move->from_fd, move->from_name, err);
+	}
+	if (vm_fs_unlink(move->to_fd, VM_FILE_STATE, err) < 0 ||
+	    vm_fs_link_as(move->from_fd, move->from_name, move->to_fd, VM_FILE_STATE, err) < 0)
+		return -1;
+	return move->durable ? vm_fs_sync(move->to_fd, VM_FILE_STATE, err) : 0;
+}
+
+/*
+ * An end in good order is the last thing that the log tells: "runstate_set current_run_state 9
+ * (running) new_state 11 (shutdown)". It comes when the guest powers off or reboots (-no-reboot),
+ * and with it a triple fault, which for a kernel is a way to reboot; vmctl itself only kills. A
+ * signal ends QEMU in good order too, and is told before.
+ */
+static bool ended_by_guest(int dir_fd, const char **ret_why)
+{
+	char tail[600];
+	const char *last;
+
+	(void)ret_why;
+	vm_vmm_log_tail(dir_fd, VM_VMM_LOG, tail, sizeof(tail));
+	last = strrchr(tail, '|');
+	last = last ? last : tail;
+	if (!strstr(last, "runstate_set") || !strstr(last, "(shutdown)"))
+		return false;
+	while (last > tail && *--last != '|')
+		;
+	return !strstr(last, "terminating on signal");
+}
+
+static const char *const leftovers[] = {VM_FILE_API_SOCKET, VM_QEMU_LIVE, NULL};
+
+const struct vm_driver vm_driver_qemu = {
+        .name = "qemu",
+        .caps =
+                {
+                        .concurrent_fork_prepare = true,
+                        .snapshot_keeps_running = true,
+                        .relative_paths = true,
+                        .cid_rewrite = true,
+                        .memory_shared_base = true,
+                        .disk_qcow2 = true,
+                        .network = true,
+                        .graceful_shutdown = true,
+                        .max_concurrent_restores = 16,
+                },
+        .check_spec = check_spec,
+        .complete_spec = complete_spec,
+        .probe = vm_qemu_probe,
+        .boot = boot,
+        .load = load,
+        .pause = pause_guest,
+        .resume = resume_guest,
+        .save = vm_qemu_save,
+        .freeze_disks = vm_qemu_freeze_disks,
+        .finish_save = vm_qemu_finish_save,
+        .query = query,
+        .ask_shutdown = ask_shutdown,
+        .emulates = vm_qemu_emulates,
+        .check_version = vm_qemu_check_version,
+        .move_state = move_state,
+        .ended_by_guest = ended_by_guest,
+        .leftovers = leftovers,
+};

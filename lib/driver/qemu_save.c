@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Saving a guest and loading it: migration into a file and out of one.
+ *
+ * Memory that the VMM maps shared is in a file already. With the capability x-ignore-shared only
+ * the rest is saved, some 40 to 100 KiB: the memory file is linked if the guest ends, else it is
+ * copied inside the pause, sharing extents where the filesystem can. Memory that is mapped
+ * privately exists in the VMM alone, and goes into the state; qemu_flatten.c makes of that what can
+ * be shared.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "../fs.h"
+#include "../util.h"
+#include "binary.h"
+#include "qemu.h"
+
+/* Of a migration, set before each, for they stay as the last one has set them. */
+static int set_capabilities(struct vm_qmp *qmp, bool ram, struct vm_err *err)
+{
+	return vm_qmp_call(qmp, "migrate-set-capabilities",
+	                   json_pack("{s:[{s:s,s:b},{s:s,s:b}]}", "capabilities", "capability",
+	                             "x-ignore-shared", "state", (int)!ram, "capability", "events",
+	                             "state", 1),
+	                   -1, NULL, err);
+}
+
+/*
+ * "file:" since 8.2; before, the descriptor of a file does, which is deprecated since 9.1
+ * (docs/about/deprecated.rst). `file_fd` is -1 with the former.
+ */
+static int run_migration(struct vm_qmp *qmp, const char *command, const char *path, int file_fd,
+                         struct vm_err *err)
+{
+	VM_AUTO_FREE char *uri =
+	        file_fd < 0 ? vm_strf(err, "file:%s", path) : vm_strdup("fd:state", err);
+
+	if (!uri)
+		return -1;
+	if (file_fd >= 0 && vm_qmp_call(qmp, "getfd", json_pack("{s:s}", "fdname", "state"),
+	                                file_fd, NULL, err) < 0)
+		return -1;
+	if (vm_qmp_call(qmp, command, json_pack("{s:s}", "uri", uri), -1, NULL, err) < 0)
+		return -1;
+	return vm_qmp_await_migration(qmp, err);
+}
+
+static bool by_name(const char *version)
+{
+	return vm_version_is_since(version, 8, 2);
+}
+
+int vm_qemu_migrate_out(struct vm_qmp *qmp, const char *version, int dir_fd, const char *path,
+                        bool ram, struct vm_err *err)
+{
+	/* It is made here in any case: QEMU would take what is there. */
+	VM_AUTO_CLOSE int fd = vm_fs_create(dir_fd, path, 0600, err);
+
+	if (fd < 0 || set_capabilities(qmp, ram, err) < 0)
+		return -1;
+	return run_migration(qmp, "migrate", path, by_name(version) ? -1 : fd, err);
+}
+
+int vm_qemu_migrate_in(struct vm_qmp *qmp, const char *version, int dir_fd, const char *path,
+                       bool ram, struct vm_err *err)
+{
+	VM_AUTO_CLOSE int fd = openat(dir_fd, path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+
+	if (fd < 0)
+		return vm_fs_fail(dir_fd, path, "opening", err);
+	if (set_capabilities(qmp, ram, err) < 0)
+		return -1;
+	return run_migration(qmp, "migrate-incoming", path, by_name(version) ? -1 : fd, err);
+}
+
+static int copy_live(const struct vm_machine *machine, const char *memory, struct vm_err *err)
+{
+	VM_AUTO_CLOSE int live =
+	        openat(machine->dir_fd, VM_QEMU_LIVE, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	enum vm_copy how;
+
+	if (live < 0)
+		return vm_fs_fail(machine->dir_fd, VM_QEMU_LIVE, "opening", err);
+	return vm_fs_copy(live, machine->dir_fd, memory, 0600, &how, err);
+}
+
+/*
+ * A link is enough when nothing is written any more. If all is undone and the guest goes on, the
+ * link goes before it does; killed in between, whoever comes next does that (temporary files).
+ */
+static int save_live(const struct vm_machine *machine, const char *memory, struct vm_err *err)
+{
+	if (machine->ends)
+		return vm_fs_link_as(machine->dir_fd, VM_QEMU_LIVE, machine->dir_fd, memory, err);
+	return copy_live(machine, memory, err);
+}
+
+int vm_qemu_save(struct vm_machine *machine, enum vm_save_what what, const char *memory,
+                 const char *state, struct vm_err *err)
+{
+	VM_AUTO(vm_qmp_close) struct vm_qmp qmp = VM_QMP_INIT;
+	bool live = vm_fs_exists(machine->dir_fd, VM_QEMU_LIVE);
+
+	(void)what;
+	if (vm_qemu_attach(machine, &qmp, err) < 0)
+		return -1;
+	if (vm_qemu_migrate_out(&qmp, machine->version, machine->dir_fd, state, !live, err) < 0)
+		return vm_qemu_explain(machine, err);
+	return live ? save_live(machine, memory, err) : 0;
+}

@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Spawning the VMM, its memory, and what its log says when that fails. */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "../connect.h"
+#include "../fs.h"
+#include "../overlay.h"
+#include "../util.h"
+#include "await.h"
+#include "qemu.h"
+
+/*
+ * What QEMU's refusals mean, by the part that is the same from 7.2 to 10.0. The first row whose
+ * text occurs decides.
+ */
+static const struct {
+	const char *text;
+	enum vm_code code;
+	const char *hint;
+} refusals[] = {
+        {"No space left on device", VM_ERR_INSUFFICIENT_RESOURCES,
+         "the disk is full: free some space"},
+        {"Disk quota exceeded", VM_ERR_INSUFFICIENT_RESOURCES, "the disk quota is used up"},
+        {"Cannot allocate memory", VM_ERR_INSUFFICIENT_RESOURCES, "the host is out of memory"},
+        {"Too many open files", VM_ERR_INSUFFICIENT_RESOURCES, "raise the limit of open files"},
+        {"Failed to get \"", VM_ERR_BUSY, "another process has a disk of the instance open"},
+        {"could not configure /dev/net/tun", VM_ERR_BUSY,
+         "the tap device is missing, another user's, or in use by another guest"},
+        {"unable to set guest cid", VM_ERR_ALREADY_EXISTS,
+         "another guest of this host runs with the same guest CID"},
+        {"Could not open 'disk-", VM_ERR_CORRUPT, "a disk of the instance is missing or damaged"},
+        {"Could not open backing file", VM_ERR_CORRUPT,
+         "a file that a disk of the instance lies on is missing or damaged"},
+        {"mage is not in qcow2 format", VM_ERR_CORRUPT, "a disk of the instance is damaged"},
+        {"Not a migration stream", VM_ERR_CORRUPT, "the saved state is damaged"},
+        {"Unsupported migration stream version", VM_ERR_INCOMPATIBLE, ""},
+        {"Unknown savevm section", VM_ERR_INCOMPATIBLE,
+         "the state was saved with other devices, or by another version"},
+        {"load of migration failed", VM_ERR_CORRUPT,
+         "the saved state is cut short or damaged, or of another version"},
+        {"Error -22 while loading", VM_ERR_CORRUPT, "the saved state is damaged"},
+        {"Could not access KVM", VM_ERR_HYPERVISOR, "'vmctl doctor' checks /dev/kvm"},
+        {"unsupported machine type", VM_ERR_UNSUPPORTED, ""},
+        {"Error loading uncompressed kernel without PVH ELF Note", VM_ERR_UNSUPPORTED,
+         "give a bzImage (vmlinuz), or a kernel with a PVH note"},
+};
+
+int vm_qemu_refuse(const struct vm_machine *machine, const char *what, const char *message,
+                   struct vm_err *err)
+{
+	char directory[VM_PATH_SHOWN];
+
+	for (size_t i = 0; i < VM_ARRAY_LEN(refusals); i++) {
+		if (!strstr(message, refusals[i].text))
+			continue;
+		vm_err_set(err, refusals[i].code, "%s: %s", what, message);
+		if (err->code == VM_ERR_INSUFFICIENT_RESOURCES)
+			vm_err_wrap(
+			        err, "%s",
+			        vm_fs_path(machine->dir_fd, NULL, directory, sizeof(directory)));
+		return vm_err_hint(err, "%s", refusals[i].hint);
+	}
+	return vm_err_set(err, VM_ERR_HYPERVISOR, "%s: %s", what, message);
+}
+
+/* The last of the log that is no trace of a state: what the VMM had to say. "" if nothing. */
+static void last_words(const struct vm_machine *machine, char *buf, size_t size)
+{
+	char *at = buf, *line, *rest;
+
+	vm_vmm_log_tail(machine->dir_fd, VM_VMM_LOG, buf, size);
+	/* Lines of VMMs before this one are cut off by the traces that they ended with. */
+	for (line = buf; (rest = strstr(line, "runstate_set ")); line = rest + 1) {
+		at = strstr(rest, " | ");
+		at = at ? at + 3 : rest + strlen(rest);
+	}
+	memmove(buf, at, strlen(at) + 1);
+}
+
+int vm_qemu_explain(struct vm_machine *machine, struct vm_err *err)
+{
+	struct vm_err ignored = {0};
+	char words[600], what[sizeof(err->message)];
+
+	if (err->code != VM_ERR_HYPERVISOR || machine->vmm.pid_fd < 0 ||
+	    vm_vmm_wait(&machine->vmm, vm_monotonic_ms() + 1000, &ignored) != 0)
+		return -1;
+	last_words(machine, words, sizeof(words));
+	snprintf(what, sizeof(what), "%.*s", (int)sizeof(what) - 1, err->message);
+	vm_err_clear(err);
+	vm_qemu_refuse(machine, "the VMM has ended", words[0] ? words : "(its log is empty)", err);
+	return err->code == VM_ERR_HYPERVISOR && err->hint[0] == '\0'
+	               ? vm_err_hint(err, "it happened at: %.200s", what)
+	               : -1;
+}
+
+int vm_qemu_attach(const struct vm_machine *machine, struct vm_qmp *ret_qmp, struct vm_err *err)
+{
+	int fd = vm_connect(machine->dir_fd, VM_FILE_API_SOCKET, machine->deadline_ms, err);
+
+	return fd < 0 ? -1 : vm_qmp_begin(fd, machine->deadline_ms, ret_qmp, err);
+}
+
+/*
+ * Which file the VMM has as guest memory, and whether it may write into it. A saved memory that
+ * anybody else has a link to is never written: what is mapped shared changes as the guest runs, and
+ * with it every fork and image that was made from it. So
+ *
+ * - a guest that boots has a new file, VM_QEMU_LIVE, mapped shared: to save it costs a link or a
+ *   copy of the file, and its state is small.
+ * - one that goes on from a memory that nobody else has gets that file under the same name, mapped
+ *   shared. The caller holds the instance alone, and who makes a link needs the instance at rest
+ *   and its lock: so nobody else comes to have it while the guest runs. The saved state is spent
+ *   before the guest runs (restore.c), and a VMM does not write guest memory while it loads.
+ * - all others map the file privately. To save them, memory has to go through QEMU (qemu_save.c).
+ */
+static int choose_memory(const struct vm_machine *machine, enum vm_qemu_role role,
+                         const char **ret_file, bool *ret_share, struct vm_err *err)
+{
+	struct stat st;
+
+	*ret_file = VM_QEMU_LIVE;
+	*ret_share = true;
+	if (role == VM_QEMU_BOOT)
+		return 0; /* QEMU makes it */
+	if (fstatat(machine->dir_fd, VM_FILE_MEMORY, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return vm_fs_fail(machine->dir_fd, VM_FILE_MEMORY, "looking at", err);
+	if (st.st_nlink == 1)
+		return vm_fs_link_as(machine->dir_fd, VM_FILE_MEMORY, machine->dir_fd, VM_QEMU_LIVE,
+		                     err);
+	*ret_file = VM_FILE_MEMORY;
+	*ret_share = false;
+	return 0;
+}
+
+/* No VMM has them open now: what a killed fork has left of layers can go. */
+static int tidy_disks(const struct vm_machine *machine, struct vm_err *err)
+{
+	for (size_t i = 0; i < machine->spec->disk_count; i++) {
+		if (vm_overlay_is(&machine->spec->disks[i]) &&
+		    vm_overlay_tidy(machine->dir_fd, &machine->spec->disks[i], err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static int await_qmp(struct vm_machine *machine, int watch_fd, struct vm_qmp *ret_qmp,
+                     struct vm_err *err)
+{
+	int rc = vm_await_socket(machine, watch_fd, err);
+
+	if (rc > 0)
+		vm_err_set(err, VM_ERR_HYPERVISOR, "the VMM ended at once");
+	return rc == 0 ? vm_qemu_attach(machine, ret_qmp, err) : -1;
+}
+
+int vm_qemu_spawn(struct vm_machine *machine, enum vm_qemu_role role, struct vm_qmp *ret_qmp,
+                  struct vm_err *err)
+{
+	VM_AUTO(vm_qemu_args_free) struct vm_qemu_args args = {0};
+	VM_AUTO_CLOSE int watch_fd = -1;
+	const char *memory;
+	bool share;
+
+	machine->version = machine->binary->version;
+	/* Files of a dead VMM would be refused, or be taken for its memory. */
+	if (vm_driver_clean(machine->driver, machine->dir_fd, err) < 0 ||
+	    tidy_disks(machine, err) < 0 ||
+	    choose_memory(machine, role, &memory, &share, err) < 0 ||
+	    vm_qemu_args_make(machine, role, memory, share, &args, err) < 0)
+		return -1;
+	watch_fd = vm_await_begin(machine, err);
+	if (watch_fd < 0 ||
+	    vm_vmm_spawn_in(machine->root, machine->id, machine->dir_fd, machine->view,
+	                    (const char *const *)args.list, &machine->vmm, err) < 0)
+		return -1;
+	return await_qmp(machine, watch_fd, ret_qmp, err) < 0 ? vm_qemu_explain(machine, err) : 0;
+}
