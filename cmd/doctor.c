@@ -48,16 +48,16 @@ static json_t *capabilities_json(const struct vm_driver *driver)
 	const struct vm_driver_caps *caps = &driver->caps;
 
 	return json_pack(
-	        "{s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:i}",
+	        "{s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:i}",
 	        "concurrent_fork_prepare", caps->concurrent_fork_prepare, "snapshot_keeps_running",
 	        caps->snapshot_keeps_running, "relative_paths", caps->relative_paths,
 	        "state_rewrite", caps->state_rewrite, "cid_rewrite", caps->cid_rewrite,
 	        "network_override", caps->network_override, "memory_shared_base",
 	        caps->memory_shared_base, "recycles_memory", caps->recycles_memory, "diff_snapshot",
-	        caps->diff_snapshot, "vsock_by_socket", caps->vsock_by_socket, "disk_qcow2",
-	        caps->disk_qcow2, "network", caps->network, "tells_crash", caps->tells_crash,
-	        "graceful_shutdown", caps->graceful_shutdown, "max_concurrent_restores",
-	        (int)caps->max_concurrent_restores);
+	        caps->diff_snapshot, "vsock_by_socket", caps->vsock_by_socket, "kernel_bzimage",
+	        caps->kernel_bzimage, "disk_qcow2", caps->disk_qcow2, "network", caps->network,
+	        "tells_crash", caps->tells_crash, "graceful_shutdown", caps->graceful_shutdown,
+	        "max_concurrent_restores", (int)caps->max_concurrent_restores);
 }
 
 static json_t *finding_json(const struct vm_finding *finding)

@@ -141,23 +141,38 @@ int vm_vmm_open(const struct vm_root *root, const char *id, struct vm_vmm *ret_v
 	}
 }
 
+int64_t vm_vmm_log_size(int dir_fd, const char *log)
+{
+	struct stat st;
+
+	return fstatat(dir_fd, log, &st, AT_SYMLINK_NOFOLLOW) == 0 ? st.st_size : 0;
+}
+
 void vm_vmm_log_tail(int dir_fd, const char *log, char *buf, size_t size)
+{
+	vm_vmm_log_since(dir_fd, log, 0, buf, size);
+}
+
+void vm_vmm_log_since(int dir_fd, const char *log, int64_t begin, char *buf, size_t size)
 {
 	VM_AUTO_CLOSE int fd = openat(dir_fd, log, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
 	/* The end is what matters: read no more than fits, with room for what joins the lines. */
 	off_t want = (off_t)(size - size / 8 < LOG_TAIL_MAX ? size - size / 8 : LOG_TAIL_MAX);
 	char text[LOG_TAIL_MAX + 1] = "";
 	struct stat st = {0};
+	off_t from = 0;
 	ssize_t n = 0;
 	char *line = text;
 
 	buf[0] = '\0';
-	if (fd >= 0 && fstat(fd, &st) == 0)
-		n = pread(fd, text, (size_t)want, st.st_size > want ? st.st_size - want : 0);
+	if (fd >= 0 && fstat(fd, &st) == 0) {
+		from = st.st_size - begin > want ? st.st_size - want : begin;
+		n = pread(fd, text, (size_t)want, from);
+	}
 	while (n > 0 && (text[n - 1] == '\n' || text[n - 1] == '\0'))
 		n--;
 	text[n > 0 ? n : 0] = '\0';
-	if (st.st_size > want && strchr(text, '\n'))
+	if (from > begin && strchr(text, '\n'))
 		line = strchr(text, '\n') + 1; /* the first line is cut off */
 	while (*line) {
 		size_t len = strcspn(line, "\n");

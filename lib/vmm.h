@@ -66,5 +66,10 @@ void vm_vmm_close(struct vm_vmm *vmm);
 
 /* The last lines of a log, as one line joined by " | ", for messages. Never fails. */
 void vm_vmm_log_tail(int dir_fd, const char *log, char *buf, size_t size);
+/* The same of what comes after the first `begin` bytes: of one VMM, by the size before its spawn.
+ */
+void vm_vmm_log_since(int dir_fd, const char *log, int64_t begin, char *buf, size_t size);
+/* In bytes; 0 if there is none. */
+int64_t vm_vmm_log_size(int dir_fd, const char *log);
 
 #endif

@@ -64,6 +64,7 @@ struct vm_driver_caps {
 	                         an older memory file */
 	bool vsock_by_socket; /* the host's end of a vsock is a unix socket, VM_FILE_VSOCK;
 	                         else it is in the host's kernel */
+	bool kernel_bzimage;  /* boots a bzImage (vmlinuz), not only an ELF vmlinux */
 	bool disk_qcow2;      /* disks may be qcow2 images */
 	bool network;         /* a guest can have a network device */
 	bool tells_crash;     /* a guest that crashed is told from one that ended */
@@ -97,6 +98,7 @@ struct vm_machine {
 	uint64_t guest_cid; /* 0: no vsock */
 	int dir_fd;
 	struct vm_vmm vmm;
+	int64_t log_begin; /* where the words of a VMM that was spawned here begin in its log */
 	/* For a load, where the state names another directory (alias.h); else NULL. */
 	const struct vm_alias *alias;
 	const struct vm_view *view; /* to spawn the VMM in; NULL: as everybody */

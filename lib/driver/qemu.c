@@ -278,6 +278,7 @@ const struct vm_driver vm_driver_qemu = {
                         .relative_paths = true,
                         .cid_rewrite = true,
                         .memory_shared_base = true,
+                        .kernel_bzimage = true,
                         .disk_qcow2 = true,
                         .network = true,
                         .graceful_shutdown = true,

@@ -91,6 +91,8 @@ int vm_qemu_finish_save(struct vm_machine *machine, int to_fd, const char *memor
 
 int vm_qemu_probe(const struct vm_root *root, const struct vm_spec *spec, const char *saved,
                   struct vm_driver_info *ret, struct vm_err *err);
+/* How fast the host's TSC counts, in kHz; takes 10 ms. */
+unsigned vm_qemu_tsc_khz(void);
 bool vm_qemu_emulates(const char *version);
 int vm_qemu_check_version(const char *version, const char *now, struct vm_err *err);
 

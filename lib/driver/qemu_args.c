@@ -122,16 +122,31 @@ static void add_machine(struct builder *b, const char *memory, bool share)
 		add_two(b, "-global", "virtio-mmio.force-legacy=false");
 }
 
+/*
+ * A microvm has no clock but the PIT to measure the TSC by, and on a busy host a Linux that is
+ * emulated fails to, and then hangs: so it is told. Emulated, the TSC is the host's.
+ */
+static bool needs_tsc(const struct builder *b, const char *boot_args)
+{
+	return b->role == VM_QEMU_BOOT && !b->pci && vm_qemu_emulates(b->machine->version) &&
+	       !strstr(boot_args, "tsc_early_khz=");
+}
+
 static void add_kernel(struct builder *b)
 {
 	const struct vm_spec *spec = b->machine->spec;
+	const char *boot_args = spec->boot_args ? spec->boot_args : DEFAULT_BOOT_ARGS;
 
 	if (!spec->kernel)
 		return;
 	add_two(b, "-kernel", VM_FILE_KERNEL);
 	if (spec->initrd)
 		add_two(b, "-initrd", VM_FILE_INITRD);
-	add_two(b, "-append", spec->boot_args ? spec->boot_args : DEFAULT_BOOT_ARGS);
+	add(b, "-append");
+	if (needs_tsc(b, boot_args))
+		add(b, "%s tsc_early_khz=%u", boot_args, vm_qemu_tsc_khz());
+	else
+		add(b, "%s", boot_args);
 }
 
 static void add_streams(struct builder *b)

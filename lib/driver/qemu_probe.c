@@ -2,6 +2,8 @@
 /* The binary, and the accelerator that guests run with. */
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+#include <x86intrin.h>
 
 #include "../kvm.h"
 #include "../util.h"
@@ -9,11 +11,24 @@
 #include "qemu.h"
 
 /* The oldest that was tried: of Debian 12. */
-enum { MIN_MAJOR = 7, MIN_MINOR = 2 };
+enum { MIN_MAJOR = 7, MIN_MINOR = 2, TSC_MEASURE_US = 10000 };
 
 bool vm_qemu_emulates(const char *version)
 {
 	return strcmp(vm_version_accelerator(version), "tcg") == 0;
+}
+
+unsigned vm_qemu_tsc_khz(void)
+{
+	const struct timespec pause = {.tv_nsec = TSC_MEASURE_US * 1000};
+	int64_t began_us = vm_monotonic_us(), passed_us;
+	uint64_t began = __rdtsc(), passed;
+
+	/* However long it really is: it is measured by the same clock. */
+	nanosleep(&pause, NULL);
+	passed_us = vm_monotonic_us() - began_us;
+	passed = __rdtsc() - began;
+	return passed_us > 0 ? (unsigned)(passed * 1000 / (uint64_t)passed_us) : 0;
 }
 
 /*

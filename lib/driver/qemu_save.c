@@ -59,7 +59,11 @@ int vm_qemu_migrate_out(struct vm_qmp *qmp, const char *version, int dir_fd, con
 	/* It is made here in any case: QEMU would take what is there. */
 	VM_AUTO_CLOSE int fd = vm_fs_create(dir_fd, path, 0600, err);
 
-	if (fd < 0 || set_capabilities(qmp, ram, err) < 0)
+	/* Else it writes at most 128 MiB a second (MAX_THROTTLE in migration/migration.c). */
+	if (fd < 0 || set_capabilities(qmp, ram, err) < 0 ||
+	    vm_qmp_call(qmp, "migrate-set-parameters",
+	                json_pack("{s:I}", "max-bandwidth", (json_int_t)1 << 40), -1, NULL,
+	                err) < 0)
 		return -1;
 	return run_migration(qmp, "migrate", path, by_name(version) ? -1 : fd, err);
 }

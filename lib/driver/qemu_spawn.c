@@ -66,16 +66,15 @@ int vm_qemu_refuse(const struct vm_machine *machine, const char *what, const cha
 	return vm_err_set(err, VM_ERR_HYPERVISOR, "%s: %s", what, message);
 }
 
-/* The last of the log that is no trace of a state: what the VMM had to say. "" if nothing. */
+/* What the VMM had to say: the lines after the last trace of a state. "" if nothing. */
 static void last_words(const struct vm_machine *machine, char *buf, size_t size)
 {
-	char *at = buf, *line, *rest;
+	char *at = buf, *trace;
 
-	vm_vmm_log_tail(machine->dir_fd, VM_VMM_LOG, buf, size);
-	/* Lines of VMMs before this one are cut off by the traces that they ended with. */
-	for (line = buf; (rest = strstr(line, "runstate_set ")); line = rest + 1) {
-		at = strstr(rest, " | ");
-		at = at ? at + 3 : rest + strlen(rest);
+	vm_vmm_log_since(machine->dir_fd, VM_VMM_LOG, machine->log_begin, buf, size);
+	while ((trace = strstr(at, "runstate_set "))) {
+		at = strstr(trace, " | ");
+		at = at ? at + 3 : trace + strlen(trace);
 	}
 	memmove(buf, at, strlen(at) + 1);
 }
@@ -172,6 +171,7 @@ int vm_qemu_spawn(struct vm_machine *machine, enum vm_qemu_role role, struct vm_
 	    choose_memory(machine, role, &memory, &share, err) < 0 ||
 	    vm_qemu_args_make(machine, role, memory, share, &args, err) < 0)
 		return -1;
+	machine->log_begin = vm_vmm_log_size(machine->dir_fd, VM_VMM_LOG);
 	watch_fd = vm_await_begin(machine, err);
 	if (watch_fd < 0 ||
 	    vm_vmm_spawn_in(machine->root, machine->id, machine->dir_fd, machine->view,
