@@ -20,7 +20,8 @@ static int run(struct cli *cli, struct vm_err *err)
 
 static const struct cli_verb verb = {
         .name = "fork",
-        .synopsis = "[-n N] [--name PATTERN] [--target-state STATE] [--from-running] [--atomic]",
+        .synopsis = "[-n N] [--name PATTERN] [--target-state STATE] [--from-running]"
+                    " [--network NET] [--atomic]",
         .operands = "SOURCE [NAME]",
         .min_operands = 1,
         .max_operands = 2,

@@ -254,7 +254,7 @@ static int check_resources(struct vm_fork *fork, struct vm_err *err)
 	const struct vm_held *source = &fork->source;
 	bool saves = source->row.state == VM_STATE_RUNNING && vm_fork_with_memory(fork);
 
-	if (check_cids(fork, err) < 0)
+	if (check_cids(fork, err) < 0 || vm_fork_check_network(fork, err) < 0)
 		return -1;
 	if (fork->target == VM_STATE_RUNNING && vm_fork_with_memory(fork) &&
 	    vm_alias_choose(fork->op, &source->row, &fork->alias, err) < 0)
@@ -307,7 +307,8 @@ static int reserve(struct vm_fork *fork, struct vm_err *err)
 		row->memory_bytes = source->memory_bytes;
 		row->occupies = fork->target == VM_STATE_RUNNING;
 		row->guest_cid = keeps_cid(fork) ? source->guest_cid : 0;
-		row->spec = vm_strdup(source->spec, err);
+		row->spec = fork->specs ? vm_spec_for_row(&fork->specs[i], err)
+		                        : vm_strdup(source->spec, err);
 		if (!row->spec)
 			return -1;
 	}
@@ -425,6 +426,7 @@ int vm_fork(struct vm_op *op, const struct vm_fork_request *request,
 	for (size_t i = 0; i < fork.count; i++)
 		vm_child_release(&fork.children[i]);
 	free(fork.children);
+	vm_fork_free_specs(&fork);
 	vm_held_release(&fork.source);
 	if (rc < 0) {
 		vm_fork_results_free(results, request->count);

@@ -61,6 +61,7 @@ static void launch_child(struct launch *launch, struct vm_child *child)
 	struct vm_fork *fork = launch->fork;
 
 	child->machine = vm_held_machine(fork->op, &fork->source);
+	child->machine.spec = vm_fork_spec(fork, (size_t)(child - fork->children));
 	child->machine.id = child->row.id;
 	child->machine.name = child->row.name;
 	child->machine.guest_cid = child->row.guest_cid;

@@ -81,6 +81,9 @@ struct vm_fork_request {
 	bool from_running;    /* a running source may be paused for an instant */
 	bool atomic;          /* all forks or none */
 	bool only_image;      /* the source must be a snapshot */
+	/* Of the forks, as in a spec, with {} for the number of the fork; NULL: as the source has
+	 * it. */
+	const char *network;
 	/*
 	 * Not NULL: the one fork is an image of the source, with all that the source has saved or
 	 * is running, and its name is SOURCE/NAME. For vm_snapshot_create().

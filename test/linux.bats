@@ -57,7 +57,7 @@ assert_clean_disk() {
 }
 
 @test "ten forks at once go on from the same tick, each with its own disk; every file system is clean" {
-	local i tick pids=() letter
+	local i tick pids=()
 	TICK_MS=500 make_linux src
 	assert_equal "$(ask src mS '^marked')" 'marked S'
 	vmctl standby src

@@ -35,6 +35,9 @@ int cli_fork_option(struct vm_fork_request *request, int key, const char *value,
 		return 0;
 	case CLI_FORK_TARGET_STATE:
 		return take_target(request, value, err);
+	case CLI_FORK_NETWORK:
+		request->network = value;
+		return 0;
 	case CLI_FORK_FROM_RUNNING:
 		request->from_running = true;
 		return 0;

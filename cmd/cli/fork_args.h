@@ -9,6 +9,7 @@ enum cli_fork_key {
 	CLI_FORK_NAME = CLI_KEY_VERB,
 	CLI_FORK_TARGET_STATE,
 	CLI_FORK_ATOMIC,
+	CLI_FORK_NETWORK,
 	CLI_FORK_FROM_RUNNING,
 	CLI_FORK_KEYS, /* a verb's further options count from here */
 };
@@ -25,6 +26,9 @@ enum cli_fork_key {
 	         "leave the forks stopped, standby or running (" target_default ")",               \
 	         0,                                                                                \
 	         false},                                                                           \
+	        {"network", CLI_FORK_NETWORK,                                                      \
+	         "NET",     "give the forks another network: 'tap=NAME{}'",                        \
+	         0,         false},                                                                \
 	{                                                                                          \
 		"atomic", CLI_FORK_ATOMIC, NULL, "make all forks or none", 0, false                \
 	}

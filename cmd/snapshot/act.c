@@ -29,7 +29,7 @@ static int run_fork(struct cli *cli, struct vm_err *err)
 const struct cli_verb snapshot_fork = {
         .name = "fork",
         .summary = "Make new instances of a snapshot",
-        .synopsis = "[-n N] [--name PATTERN] [--target-state STATE] [--atomic]",
+        .synopsis = "[-n N] [--name PATTERN] [--target-state STATE] [--network NET] [--atomic]",
         .operands = "SNAPSHOT [NAME]",
         .min_operands = 1,
         .max_operands = 2,

@@ -277,6 +277,7 @@ const struct vm_driver vm_driver_qemu = {
                         .snapshot_keeps_running = true,
                         .relative_paths = true,
                         .cid_rewrite = true,
+                        .network_override = true,
                         .memory_shared_base = true,
                         .kernel_bzimage = true,
                         .disk_qcow2 = true,

@@ -7,6 +7,7 @@
 
 #include "../connect.h"
 #include "../fs.h"
+#include "../network.h"
 #include "../overlay.h"
 #include "../util.h"
 #include "await.h"
@@ -166,7 +167,8 @@ int vm_qemu_spawn(struct vm_machine *machine, enum vm_qemu_role role, struct vm_
 
 	machine->version = machine->binary->version;
 	/* Files of a dead VMM would be refused, or be taken for its memory. */
-	if (vm_driver_clean(machine->driver, machine->dir_fd, err) < 0 ||
+	if (vm_network_check(machine->spec, err) < 0 ||
+	    vm_driver_clean(machine->driver, machine->dir_fd, err) < 0 ||
 	    tidy_disks(machine, err) < 0 ||
 	    choose_memory(machine, role, &memory, &share, err) < 0 ||
 	    vm_qemu_args_make(machine, role, memory, share, &args, err) < 0)
