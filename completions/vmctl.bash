@@ -69,13 +69,17 @@ _vmctl_value() {
 		;;
 	--verb) _vmctl_reply < <(_vmctl_verbs | sed 's/^help$/repair/') ;;
 	--outcome) _vmctl_reply < <(_vmctl_outcomes) ;;
+	--hypervisor) _vmctl_reply < <(printf '%s\n' auto firecracker qemu) ;;
+	--machine) _vmctl_reply < <(printf '%s\n' microvm q35) ;;
+	--accelerator) _vmctl_reply < <(printf '%s\n' auto kvm tcg) ;;
+	--network) _vmctl_reply < <(printf '%s\n' none user tap=) ;;
 	--target-state) _vmctl_reply < <(printf '%s\n' stopped standby running) ;;
 	--parent) _vmctl_reply < <(_vmctl_names '') ;;
 	--kernel | --initrd | --disk | --file | --to) _vmctl_files -f ;;
 	-f) [[ $verb == create ]] && _vmctl_files -f ;;
 	--wait) [[ $glued == yes ]] && COMPREPLY=() ;;
 	-n | -t | --count | --tail | --name | --time | --timeout | --escape | --vcpus | \
-		--boot-args | --hypervisor | --since | --until | --comment | --label | --expires | \
+		--boot-args | --since | --until | --comment | --label | --expires | \
 		--keep-last | --keep-within | --max-size | --level | --cid | --path | --prefix | --relocate) COMPREPLY=() ;;
 	*) return 1 ;;
 	esac
