@@ -40,8 +40,9 @@ static int choose(const struct vm_root *root, const struct vm_spec *spec,
 			*ret = vm_drivers[i];
 			return 0;
 		}
-		/* Not what it was asked, but what kept us from asking. */
-		if (why.code == VM_ERR_SYSTEM || why.code == VM_ERR_BUSY) {
+		/* Not an answer, but what kept us from getting one. */
+		if (why.code != VM_ERR_USAGE && why.code != VM_ERR_UNSUPPORTED &&
+		    why.code != VM_ERR_HYPERVISOR) {
 			*err = why;
 			return -1;
 		}
@@ -56,10 +57,14 @@ int vm_choose_driver(const struct vm_root *root, const struct vm_spec *spec,
                      const struct vm_driver **ret, struct vm_err *err)
 {
 	const char *name = wanted(root, spec);
+	const struct vm_driver *driver;
 
 	if (strcmp(name, VM_HYPERVISOR_AUTO) == 0)
 		return choose(root, spec, ret, err);
-	return vm_driver_find(name, ret, err) < 0 ? -1 : (*ret)->check_spec(spec, err);
+	if (vm_driver_find(name, &driver, err) < 0 || driver->check_spec(spec, err) < 0)
+		return -1;
+	*ret = driver;
+	return 0;
 }
 
 /* What the spec asks for, where it does; malloc'ed or NULL. */

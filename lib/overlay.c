@@ -170,7 +170,7 @@ static int freeze_disk(int dir_fd, const struct vm_disk *disk, bool may_change,
 	if (info.untouched && info.backed && is_layer_of(disk, info.backing)) {
 		snprintf(ret_layer, VM_LAYER_NAME_SIZE, "%.*s", VM_LAYER_NAME_SIZE - 1,
 		         info.backing);
-		return 0;
+		return vm_overlay_check(dir_fd, disk, err);
 	}
 	if (!may_change)
 		return vm_err_set(err, VM_ERR_CORRUPT,

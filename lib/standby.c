@@ -8,6 +8,7 @@
 #include "manifest.h"
 #include "pool.h"
 #include "save.h"
+#include "util.h"
 
 #define NEW_MEMORY VM_FILE_MEMORY ".new"
 #define NEW_STATE VM_FILE_STATE ".new"
@@ -68,7 +69,9 @@ static void go_on(struct vm_op *op, struct vm_held *held, struct vm_machine *mac
 	rc = vm_fs_unlink(held->dir_fd, VM_FILE_MANIFEST, &second);
 	if (rc == 0 && held->row.state == VM_STATE_RUNNING)
 		rc = vm_driver_resume(machine, &second);
-	if (rc < 0) {
+	if (rc < 0 && vm_vmm_wait(&machine->vmm, vm_monotonic_ms(), &ignored) == 0) {
+		vm_err_hint(err, "the VMM of '%s' has died", held->row.name);
+	} else if (rc < 0) {
 		vm_err_hint(err, "the guest is still paused, the next verb tries again: %.250s",
 		            second.message);
 	} else {

@@ -18,6 +18,7 @@
 enum {
 	/* hw/i386/microvm.c: so many virtio-mmio transports with one I/O APIC, 24 with two */
 	TRANSPORTS_OF_ONE_IOAPIC = 8,
+	SERIAL_MAX = 20, /* VIRTIO_BLK_ID_BYTES of linux/virtio_blk.h */
 };
 
 struct builder {
@@ -73,10 +74,9 @@ static bool has_word(const char *text, const char *word)
 {
 	size_t len = strlen(word);
 
-	while (text && (text = strstr(text, word))) {
-		if (text[len] == '\0' || text[len] == ' ')
+	for (const char *at = text; at && (at = strstr(at, word)); at += len) {
+		if ((at == text || at[-1] == ' ') && (at[len] == '\0' || at[len] == ' '))
 			return true;
-		text += len;
 	}
 	return false;
 }
@@ -144,7 +144,7 @@ static void add_kernel(struct builder *b)
 		add_two(b, "-initrd", VM_FILE_INITRD);
 	add(b, "-append");
 	if (needs_tsc(b, boot_args))
-		add(b, "%s tsc_early_khz=%u", boot_args, vm_qemu_tsc_khz());
+		add(b, "tsc_early_khz=%u %s", vm_qemu_tsc_khz(), boot_args);
 	else
 		add(b, "%s", boot_args);
 }
@@ -197,7 +197,7 @@ static void add_disks(struct builder *b)
 {
 	const struct vm_spec *spec = b->machine->spec;
 
-	for (size_t i = 0; i < spec->disk_count; i++) {
+	for (size_t i = 0; !b->failed && i < spec->disk_count; i++) {
 		const struct vm_disk *disk = &spec->disks[i];
 		const char *read_only = disk->read_only ? "on" : "off";
 		char file[VM_LAYER_NAME_SIZE];
@@ -218,9 +218,9 @@ static void add_disks(struct builder *b)
 			    vm_disk_format_name(disk->format), disk->id, read_only, file);
 		/* As on real hardware the guest is told of errors, instead of being stopped. */
 		add_device(b, "virtio-blk",
-		           "id=" VM_QEMU_DISK_FORMAT ",drive=disk-%s,serial=%.20s,"
+		           "id=" VM_QEMU_DISK_FORMAT ",drive=disk-%s,serial=%s,"
 		           "werror=report,rerror=report",
-		           disk->id, disk->id, disk->id);
+		           disk->id, disk->id, strlen(disk->id) <= SERIAL_MAX ? disk->id : "");
 	}
 }
 

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -124,6 +125,17 @@ static int flatten(const struct vm_machine *machine, struct helper *helper, int 
 	return vm_fs_rename(dir_fd, FLAT_STATE, dir_fd, state, err);
 }
 
+/* A device claims its guest CID when it is made, also if no guest runs with it. */
+static int other_cid(uint64_t *ret_cid, struct vm_err *err)
+{
+	uint32_t raw;
+
+	if (getrandom(&raw, sizeof(raw), 0) != (ssize_t)sizeof(raw))
+		return vm_err_sys(err, "getrandom for a guest CID");
+	*ret_cid = UINT64_C(0x80000000) | (raw & 0x3fffffffU);
+	return 0;
+}
+
 int vm_qemu_finish_save(struct vm_machine *machine, int to_fd, const char *memory,
                         const char *state, struct vm_err *err)
 {
@@ -139,6 +151,9 @@ int vm_qemu_finish_save(struct vm_machine *machine, int to_fd, const char *memor
 	    vm_qemu_check_version(machine->version, binary.version, err) < 0)
 		return -1;
 	flat.binary = &binary;
+	/* That of the guest is its own; this one is above all that are given to guests. */
+	if (flat.guest_cid != 0 && other_cid(&flat.guest_cid, err) < 0)
+		return -1;
 	if (vm_fs_unlink(to_fd, FLAT_STATE, err) < 0 ||
 	    vm_qemu_args_make(&flat, VM_QEMU_FLATTEN, memory, true, &args, err) < 0)
 		return -1;

@@ -91,7 +91,7 @@ int vm_qemu_explain(struct vm_machine *machine, struct vm_err *err)
 	last_words(machine, words, sizeof(words));
 	snprintf(what, sizeof(what), "%.*s", (int)sizeof(what) - 1, err->message);
 	vm_err_clear(err);
-	vm_qemu_refuse(machine, "the VMM has ended", words[0] ? words : "(its log is empty)", err);
+	vm_qemu_refuse(machine, "the VMM has ended", words[0] ? words : "it was killed", err);
 	return err->code == VM_ERR_HYPERVISOR && err->hint[0] == '\0'
 	               ? vm_err_hint(err, "it happened at: %.200s", what)
 	               : -1;
