@@ -67,21 +67,20 @@ int vm_choose_driver(const struct vm_root *root, const struct vm_spec *spec,
 	return 0;
 }
 
-/* What the spec asks for, where it does; malloc'ed or NULL. */
-static char *asked_for(const struct vm_instance *row)
+/* What the spec asks for, "" for nothing. */
+static void asked_for(const struct vm_instance *row, char *buf, size_t size)
 {
 	json_t *json = json_loads(row->spec, 0, NULL);
 	const char *text = json_string_value(json_object_get(json, "accelerator"));
-	char *copy = text && strcmp(text, "auto") != 0 ? strdup(text) : NULL;
 
+	snprintf(buf, size, "%s", text && strcmp(text, "auto") != 0 ? text : "");
 	json_decref(json);
-	return copy;
 }
 
 int vm_choose_reason(const struct vm_root *root, const struct vm_instance *row, char *buf,
                      size_t size, struct vm_err *err)
 {
-	VM_AUTO_FREE char *asked = asked_for(row);
+	char asked[VM_MACHINE_MAX + 1];
 	const struct vm_driver *driver;
 	struct vm_kvm_status kvm;
 	bool emulated;
@@ -93,7 +92,8 @@ int vm_choose_reason(const struct vm_root *root, const struct vm_instance *row, 
 	    vm_kvm_status(root->store, &kvm, err) < 0)
 		return -1;
 	emulated = driver->emulates && driver->emulates(row->hypervisor_version);
-	if (asked)
+	asked_for(row, asked, sizeof(asked));
+	if (asked[0])
 		snprintf(buf, size, "the spec asks for %s", asked);
 	else if (emulated == (kvm.verdict != VM_KVM_GOOD))
 		snprintf(buf, size, "%s", kvm.why);

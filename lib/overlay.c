@@ -154,7 +154,8 @@ static int check_depth(int dir_fd, const struct vm_disk *disk, struct vm_err *er
 		return 0;
 	vm_err_set(err, VM_ERR_UNSUPPORTED, "%s lies on %u layers, and there can be no more", file,
 	           count);
-	return vm_err_hint(err, "make one of them: stop it, 'qemu-img convert -O qcow2' its disk, "
+	return vm_err_hint(err, "make one of them: stop it, '" VM_IMAGE_TOOL
+	                        " convert -O qcow2' its disk, "
 	                        "and create an instance from that");
 }
 
@@ -162,7 +163,7 @@ static int freeze_disk(int dir_fd, const struct vm_disk *disk, bool may_change,
                        char ret_layer[VM_LAYER_NAME_SIZE], struct vm_err *err)
 {
 	char ignored[VM_LAYER_NAME_SIZE];
-	struct vm_qcow2_info info;
+	struct vm_qcow2_info info = {0};
 
 	if (read_disk(dir_fd, disk, &info, err) < 0)
 		return -1;
@@ -229,7 +230,7 @@ static int pass(void *ctx, const char *name, struct vm_err *err)
 int vm_overlay_check(int dir_fd, const struct vm_disk *disk, struct vm_err *err)
 {
 	char file[VM_DISK_FILE_SIZE];
-	struct vm_qcow2_info info;
+	struct vm_qcow2_info info = {0};
 
 	if (read_disk(dir_fd, disk, &info, err) < 0)
 		return -1;

@@ -215,7 +215,10 @@ int vm_save_put_aside(int dir_fd, struct vm_err *err)
 
 int vm_save_put_back(int dir_fd, struct vm_err *err)
 {
-	return vm_fs_exists(dir_fd, VM_FILE_MAPPED)
-	               ? vm_fs_rename(dir_fd, VM_FILE_MAPPED, dir_fd, VM_FILE_MEMORY, err)
-	               : 0;
+	if (!vm_fs_exists(dir_fd, VM_FILE_MAPPED))
+		return 0;
+	/* Where both are links of one file, a rename does nothing. */
+	if (vm_fs_rename(dir_fd, VM_FILE_MAPPED, dir_fd, VM_FILE_MEMORY, err) < 0)
+		return -1;
+	return vm_fs_unlink(dir_fd, VM_FILE_MAPPED, err);
 }

@@ -67,8 +67,8 @@ static int measure_qcow2(struct vm_disk *disk, int fd, struct vm_err *err)
 	if (info.backed) {
 		vm_err_set(err, VM_ERR_USAGE, "%s lies on another image, '%.200s'", disk->path,
 		           info.backing);
-		return vm_err_hint(err,
-		                   "'qemu-img convert -O qcow2' makes a complete one of the two");
+		return vm_err_hint(err, "'" VM_IMAGE_TOOL
+		                        " convert -O qcow2' makes a complete one of the two");
 	}
 	disk->size_bytes = info.size_bytes;
 	return 0;

@@ -190,7 +190,7 @@ static int export_steps(struct vm_op *op, struct vm_held *held, const void *arg,
 		vm_err_set(err, VM_ERR_UNSUPPORTED,
 		           "%s has disks in layers (qcow2), which are not exported",
 		           held->row.name);
-		return vm_err_hint(err, "'qemu-img convert' makes one file of a disk");
+		return vm_err_hint(err, "'" VM_IMAGE_TOOL " convert' makes one file of a disk");
 	}
 	if ((held->row.state == VM_STATE_STANDBY && vm_memory_use(op, held, &memory, err) < 0) ||
 	    send(op, held, export->out_fd, export->options, err) < 0)

@@ -48,6 +48,9 @@ bool vm_memory_is_packed(int dir_fd);
 /* fsync of every disk that can be written. */
 int vm_disks_sync(int dir_fd, const struct vm_spec *spec, struct vm_err *err);
 
+/* What people make other images of a disk with: for hints. */
+#define VM_IMAGE_TOOL "qemu-img"
+
 struct vm_driver_caps {
 	bool concurrent_fork_prepare; /* many forks may be prepared from one standby source at once
 	                               */

@@ -11,7 +11,7 @@
 #include "qemu.h"
 
 /* The oldest that was tried: of Debian 12. */
-enum { MIN_MAJOR = 7, MIN_MINOR = 2, TSC_MEASURE_US = 10000 };
+enum { MIN_MAJOR = 7, MIN_MINOR = 2, TSC_MEASURE_NS = 10000000 };
 
 bool vm_qemu_emulates(const char *version)
 {
@@ -20,7 +20,7 @@ bool vm_qemu_emulates(const char *version)
 
 unsigned vm_qemu_tsc_khz(void)
 {
-	const struct timespec pause = {.tv_nsec = TSC_MEASURE_US * 1000};
+	const struct timespec pause = {.tv_nsec = TSC_MEASURE_NS};
 	int64_t began_us = vm_monotonic_us(), passed_us;
 	uint64_t began = __rdtsc(), passed;
 

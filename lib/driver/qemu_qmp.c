@@ -78,7 +78,7 @@ static json_t *next_message(struct vm_qmp *qmp, struct vm_err *err)
 	json_t *json;
 	size_t used;
 
-	while (!(end = qmp->len ? memchr(qmp->in, '\n', qmp->len) : NULL)) {
+	while (!(end = qmp->in ? memchr(qmp->in, '\n', qmp->len) : NULL)) {
 		if (receive(qmp, err) < 0)
 			return NULL;
 	}
@@ -119,7 +119,7 @@ static json_t *next_answer(struct vm_qmp *qmp, struct vm_err *err)
 	}
 }
 
-static int send_text(struct vm_qmp *qmp, const char *text, int pass_fd, struct vm_err *err)
+static int send_text(struct vm_qmp *qmp, char *text, int pass_fd, struct vm_err *err)
 {
 	size_t left = strlen(text);
 
@@ -128,7 +128,7 @@ static int send_text(struct vm_qmp *qmp, const char *text, int pass_fd, struct v
 			struct cmsghdr header;
 			char room[CMSG_SPACE(sizeof(int))];
 		} control = {0};
-		struct iovec part = {.iov_base = (void *)(uintptr_t)text, .iov_len = left};
+		struct iovec part = {.iov_base = text, .iov_len = left};
 		struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
 		ssize_t n;
 
