@@ -7,11 +7,11 @@
 #include "kvm.h"
 #include "util.h"
 
-static const char *wanted(const struct vm_root *root, const struct vm_spec *spec)
+const char *vm_choose_wanted(const struct vm_root *root, const struct vm_spec *spec)
 {
 	const char *env = getenv("VMCTL_HYPERVISOR");
 
-	if (spec->hypervisor)
+	if (spec && spec->hypervisor)
 		return spec->hypervisor;
 	return env && env[0] ? env : root->config.hypervisor;
 }
@@ -31,6 +31,7 @@ static int choose(const struct vm_root *root, const struct vm_spec *spec,
                   const struct vm_driver **ret, struct vm_err *err)
 {
 	char reasons[sizeof(err->hint)] = "";
+	bool only_asks = true; /* for what none of them has, on whatever host */
 
 	for (size_t i = 0; vm_drivers[i]; i++) {
 		struct vm_err why = {0};
@@ -46,17 +47,19 @@ static int choose(const struct vm_root *root, const struct vm_spec *spec,
 			*err = why;
 			return -1;
 		}
+		only_asks &= why.code != VM_ERR_HYPERVISOR;
 		snprintf(reasons + used, sizeof(reasons) - used, "%s%s: %.160s", used ? "; " : "",
 		         vm_drivers[i]->name, why.message);
 	}
-	vm_err_set(err, VM_ERR_HYPERVISOR, "no hypervisor here runs this guest");
+	vm_err_set(err, only_asks ? VM_ERR_UNSUPPORTED : VM_ERR_HYPERVISOR,
+	           "no hypervisor here runs this guest");
 	return vm_err_hint(err, "%s", reasons);
 }
 
 int vm_choose_driver(const struct vm_root *root, const struct vm_spec *spec,
                      const struct vm_driver **ret, struct vm_err *err)
 {
-	const char *name = wanted(root, spec);
+	const char *name = vm_choose_wanted(root, spec);
 	const struct vm_driver *driver;
 
 	if (strcmp(name, VM_HYPERVISOR_AUTO) == 0)
@@ -88,14 +91,16 @@ int vm_choose_reason(const struct vm_root *root, const struct vm_instance *row, 
 	buf[0] = '\0';
 	if (!vm_version_accelerator(row->hypervisor_version)[0])
 		return 0;
+	asked_for(row, asked, sizeof(asked));
+	if (asked[0]) {
+		snprintf(buf, size, "the spec asks for %s", asked);
+		return 0;
+	}
 	if (vm_driver_find(row->hypervisor, &driver, err) < 0 ||
 	    vm_kvm_status(root->store, &kvm, err) < 0)
 		return -1;
 	emulated = driver->emulates && driver->emulates(row->hypervisor_version);
-	asked_for(row, asked, sizeof(asked));
-	if (asked[0])
-		snprintf(buf, size, "the spec asks for %s", asked);
-	else if (emulated == (kvm.verdict != VM_KVM_GOOD))
+	if (emulated == (kvm.verdict != VM_KVM_GOOD))
 		snprintf(buf, size, "%s", kvm.why);
 	else
 		snprintf(buf, size, "it was saved with it, or started when KVM was %s",

@@ -13,10 +13,13 @@
  * What is asked for: the spec's hypervisor, else $VMCTL_HYPERVISOR, else that of the settings. With
  * "auto" each driver is asked in order whether it can run the spec, is installed, and would run the
  * guest well here. Errors: usage, unsupported (the named one cannot run the spec, or there is no
- * such driver); with auto, when none suits, hypervisor, with the reason of each in the hint.
+ * such driver); with auto, when none suits, hypervisor (or unsupported, if
+ * what is asked for is all that keeps them), with the reason of each in the hint.
  */
 int vm_choose_driver(const struct vm_root *root, const struct vm_spec *spec,
                      const struct vm_driver **ret, struct vm_err *err);
+/* The name that is asked for, or "auto"; `spec` may be NULL. Borrowed. */
+const char *vm_choose_wanted(const struct vm_root *root, const struct vm_spec *spec);
 /* Whether a driver is installed and would run a guest (NULL: any) well here: 0, or -1 and why. */
 int vm_choose_suits(const struct vm_root *root, const struct vm_driver *driver,
                     const struct vm_spec *spec, struct vm_err *err);

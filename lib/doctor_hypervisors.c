@@ -41,11 +41,35 @@ static void check_driver(struct vm_op *op, const struct vm_driver *driver,
 		finding->driver = driver;
 }
 
+/* One that is named is what there has to be, and whether it is the best is not asked. */
+static void check_wanted(struct vm_op *op, const char *wanted, struct vm_findings *findings)
+{
+	const struct vm_driver *driver;
+	struct vm_driver_info info;
+	struct vm_err err = {0};
+
+	if (vm_driver_find(wanted, &driver, &err) == 0 &&
+	    driver->probe(op->root, NULL, NULL, &info, &err) == 0)
+		vm_findings_add(findings, VM_FINDING_OK, "hypervisor",
+		                "%s, as the environment or the settings say", wanted);
+	else
+		vm_findings_hint(vm_findings_add(findings, VM_FINDING_ERROR, "hypervisor",
+		                                 "%.64s, as the environment or the settings say: "
+		                                 "%.300s",
+		                                 wanted, err.message),
+		                 err.hint);
+}
+
 /* What "auto" comes to for a guest that anything can run, and why not what comes before it. */
 static void check_choice(struct vm_op *op, struct vm_findings *findings)
 {
+	const char *wanted = vm_choose_wanted(op->root, NULL);
 	char passed[400] = "";
 
+	if (strcmp(wanted, VM_HYPERVISOR_AUTO) != 0) {
+		check_wanted(op, wanted, findings);
+		return;
+	}
 	for (size_t i = 0; vm_drivers[i]; i++) {
 		struct vm_err why = {0};
 		size_t used = strlen(passed);

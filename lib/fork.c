@@ -276,6 +276,15 @@ static int check_resources(struct vm_fork *fork, struct vm_err *err)
 	if (vm_manifest_check_files(source->dir_fd, &source->spec,
 	                            source->spec.kernel || !vm_fork_with_memory(fork), err) < 0)
 		return vm_err_wrap(err, "%s", source->row.name);
+	if (saves) {
+		struct vm_machine machine = vm_held_machine(fork->op, source);
+
+		if (vm_driver_check_save(&machine, err) < 0)
+			return -1;
+	}
+	if (source->row.state == VM_STATE_RUNNING &&
+	    vm_overlay_check_depth(source->dir_fd, &source->spec, err) < 0)
+		return vm_err_wrap(err, "%s", source->row.name);
 	return vm_op_check_disk(fork->op, saves ? source->row.memory_bytes : 0, err);
 }
 

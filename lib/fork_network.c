@@ -63,6 +63,11 @@ static int check_given(struct vm_fork *fork, struct vm_err *err)
 		    fork->source.driver->check_spec(spec, err) < 0 ||
 		    (fork->target == VM_STATE_RUNNING && vm_network_check(spec, err) < 0))
 			return -1;
+		if (fork->source.row.state == VM_STATE_RUNNING &&
+		    fork->target == VM_STATE_RUNNING && spec->network == VM_NETWORK_TAP &&
+		    strcmp(spec->tap, fork->source.spec.tap) == 0)
+			return vm_err_set(err, VM_ERR_BUSY, "%s runs with the tap device '%s'",
+			                  fork->source.row.name, spec->tap);
 	}
 	return 0;
 }

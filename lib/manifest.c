@@ -1,19 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "manifest.h"
 
+#define XXH_INLINE_ALL /* no library to load for some lines of it */
 #include <cpuid.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <xxhash.h>
 
 #include "fs.h"
 #include "overlay.h"
 #include "util.h"
 
-enum { MANIFEST_FORMAT = 1, MANIFEST_MAX_BYTES = 1024 * 1024 };
+enum { HASH_SIZE = 32, MANIFEST_FORMAT = 1, MANIFEST_MAX_BYTES = 1024 * 1024 };
 
 void vm_cpu_fingerprint(char *buf, size_t size)
 {
@@ -53,6 +56,40 @@ bool vm_cpu_is_here(const char *cpu)
 	return strcmp(cpu, VM_CPU_ANY) == 0 || strcmp(cpu, here) == 0;
 }
 
+/* Of the saved state, where the VMM would not find damage itself; "" for none. */
+static int hash_state(int dir_fd, const char *hypervisor, char ret_hash[HASH_SIZE],
+                      struct vm_err *err)
+{
+	const struct vm_driver *driver;
+	VM_AUTO_FREE char *data = NULL;
+	size_t len;
+
+	ret_hash[0] = '\0';
+	if (vm_driver_find(hypervisor, &driver, err) < 0)
+		return -1;
+	if (driver->state_is_checked)
+		return 0;
+	if (vm_fs_read(dir_fd, VM_FILE_STATE, VM_STATE_MAX_BYTES, &data, &len, err) < 0)
+		return -1;
+	snprintf(ret_hash, HASH_SIZE, "xxh3:%016" PRIx64, (uint64_t)XXH3_64bits(data, len));
+	return 0;
+}
+
+static int check_state(int dir_fd, const json_t *json, const char *hypervisor, struct vm_err *err)
+{
+	const char *recorded = json_string_value(json_object_get(json, "state"));
+	char hash[HASH_SIZE];
+
+	if (!recorded || !recorded[0])
+		return 0;
+	if (hash_state(dir_fd, hypervisor, hash, err) < 0)
+		return -1;
+	return strcmp(hash, recorded) == 0
+	               ? 0
+	               : vm_err_set(err, VM_ERR_CORRUPT,
+	                            VM_FILE_STATE " is damaged: it is not what was saved");
+}
+
 static json_t *disk_list(int dir_fd, const struct vm_spec *spec, struct vm_err *err)
 {
 	json_t *list = json_array();
@@ -78,14 +115,19 @@ static int write_manifest(int dir_fd, const struct vm_instance *row, const struc
 {
 	VM_AUTO_FREE char *text = NULL;
 	json_t *disks = disk_list(dir_fd, spec, err);
+	char hash[HASH_SIZE];
 	json_t *json;
 
 	if (!disks)
 		return -1;
-	json = json_pack("{s:i,s:s,s:s,s:s,s:s,s:I,s:I,s:o}", "format", MANIFEST_FORMAT, "id",
+	if (hash_state(dir_fd, row->hypervisor, hash, err) < 0) {
+		json_decref(disks);
+		return -1;
+	}
+	json = json_pack("{s:i,s:s,s:s,s:s,s:s,s:s,s:I,s:I,s:o}", "format", MANIFEST_FORMAT, "id",
 	                 row->id, "hypervisor", row->hypervisor, "hypervisor_version", version,
-	                 "cpu", cpu, "memory_bytes", (json_int_t)spec->memory_bytes, "guest_cid",
-	                 (json_int_t)row->guest_cid, "disks", disks);
+	                 "cpu", cpu, "state", hash, "memory_bytes", (json_int_t)spec->memory_bytes,
+	                 "guest_cid", (json_int_t)row->guest_cid, "disks", disks);
 	text = json ? json_dumps(json, JSON_INDENT(2)) : NULL;
 	json_decref(json);
 	if (!text)
@@ -239,10 +281,11 @@ int vm_manifest_check(int dir_fd, const struct vm_instance *row, const struct vm
 	if (!json)
 		return vm_err_wrap(err, "%s", row->name);
 	rc = check_stamp(json, row, driver, binary, err);
-	json_decref(json);
 	if (rc == 0 &&
 	    (check_memory(dir_fd, spec, err) < 0 || check_size(dir_fd, VM_FILE_STATE, 0, err) < 0 ||
+	     check_state(dir_fd, json, driver->name, err) < 0 ||
 	     vm_manifest_check_files(dir_fd, spec, false, err) < 0))
 		rc = -1;
+	json_decref(json);
 	return rc < 0 ? vm_err_wrap(err, "%s", row->name) : 0;
 }

@@ -159,25 +159,46 @@ static int check_depth(int dir_fd, const struct vm_disk *disk, struct vm_err *er
 	                        "and create an instance from that");
 }
 
-static int freeze_disk(int dir_fd, const struct vm_disk *disk, bool may_change,
-                       char ret_layer[VM_LAYER_NAME_SIZE], struct vm_err *err)
+int vm_overlay_check_depth(int dir_fd, const struct vm_spec *spec, struct vm_err *err)
 {
-	char ignored[VM_LAYER_NAME_SIZE];
+	for (size_t i = 0; i < spec->disk_count; i++) {
+		if (vm_overlay_is(&spec->disks[i]) && check_depth(dir_fd, &spec->disks[i], err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+int vm_overlay_below_empty(int dir_fd, const struct vm_disk *disk,
+                           char ret_layer[VM_LAYER_NAME_SIZE], struct vm_err *err)
+{
 	struct vm_qcow2_info info = {0};
 
 	if (read_disk(dir_fd, disk, &info, err) < 0)
 		return -1;
 	/* Only layers of ours: what a user has put there may lie on anything. */
-	if (info.untouched && info.backed && is_layer_of(disk, info.backing)) {
-		snprintf(ret_layer, VM_LAYER_NAME_SIZE, "%.*s", VM_LAYER_NAME_SIZE - 1,
-		         info.backing);
-		return vm_overlay_check(dir_fd, disk, err);
-	}
+	snprintf(ret_layer, VM_LAYER_NAME_SIZE, "%.*s", VM_LAYER_NAME_SIZE - 1,
+	         info.untouched && info.backed && is_layer_of(disk, info.backing) ? info.backing
+	                                                                          : "");
+	return ret_layer[0] ? vm_overlay_check(dir_fd, disk, err) : 0;
+}
+
+static int freeze_disk(int dir_fd, const struct vm_disk *disk, bool may_change,
+                       char ret_layer[VM_LAYER_NAME_SIZE], struct vm_err *err)
+{
+	char ignored[VM_LAYER_NAME_SIZE];
+
+	if (vm_overlay_below_empty(dir_fd, disk, ret_layer, err) < 0)
+		return -1;
+	if (ret_layer[0])
+		return 0;
 	if (!may_change)
 		return vm_err_set(err, VM_ERR_CORRUPT,
 		                  "disk '%s' of an image is not an empty layer on a frozen one",
 		                  disk->id);
-	if (check_depth(dir_fd, disk, err) < 0 || vm_overlay_name(dir_fd, disk, ret_layer, err) < 0)
+	/* Synced: what is published durably lies on it, and it may have been written long ago. */
+	if (check_depth(dir_fd, disk, err) < 0 ||
+	    vm_overlay_name(dir_fd, disk, ret_layer, err) < 0 ||
+	    vm_fs_sync(dir_fd, ret_layer, err) < 0)
 		return -1;
 	return vm_overlay_put(dir_fd, disk, ret_layer, ignored, err);
 }

@@ -56,6 +56,17 @@ int vm_overlay_name(int dir_fd, const struct vm_disk *disk, char ret_name[VM_LAY
 /* A new, empty active layer on the frozen one `below`; its own name to be is returned. */
 int vm_overlay_put(int dir_fd, const struct vm_disk *disk, const char *below,
                    char ret_name[VM_LAYER_NAME_SIZE], struct vm_err *err);
+/*
+ * Whether each disk can get one more layer: before a running guest is paused for it. Errors:
+ * unsupported (there are as many as can be), corrupt, system.
+ */
+int vm_overlay_check_depth(int dir_fd, const struct vm_spec *spec, struct vm_err *err);
+/*
+ * What the active layer lies on, if nothing was written to it; else "". Of a VMM that has flushed
+ * what it has of it.
+ */
+int vm_overlay_below_empty(int dir_fd, const struct vm_disk *disk,
+                           char ret_layer[VM_LAYER_NAME_SIZE], struct vm_err *err);
 /* Links the frozen layer with all that it lies on into to_fd, and puts a new one there. */
 int vm_overlay_share(int from_fd, const char *layer, int to_fd, const struct vm_disk *disk,
                      struct vm_err *err);

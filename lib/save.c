@@ -208,7 +208,9 @@ void vm_save_done(struct vm_op *op, struct vm_held *held, const struct vm_save *
 int vm_save_put_aside(int dir_fd, struct vm_err *err)
 {
 	/* Already there, if it could not be put back: what is called memory now is not mapped. */
-	if (vm_fs_exists(dir_fd, VM_FILE_MAPPED) || !vm_fs_exists(dir_fd, VM_FILE_MEMORY))
+	if (vm_fs_exists(dir_fd, VM_FILE_MAPPED))
+		return vm_fs_unlink(dir_fd, VM_FILE_MEMORY, err);
+	if (!vm_fs_exists(dir_fd, VM_FILE_MEMORY))
 		return 0;
 	return vm_fs_rename(dir_fd, VM_FILE_MEMORY, dir_fd, VM_FILE_MAPPED, err);
 }

@@ -124,8 +124,9 @@ static int standby_steps(struct vm_op *op, struct vm_held *held, const void *arg
 		return 1;
 	if (held->row.state != VM_STATE_RUNNING && held->row.state != VM_STATE_PAUSED)
 		return vm_held_wrong_state(op, held, "running, paused", err);
+	machine = vm_held_machine(op, held);
 	if (vm_op_check_disk(op, held->row.memory_bytes, err) < 0 ||
-	    vm_held_attach(op, held, &machine, err) < 0)
+	    vm_driver_check_save(&machine, err) < 0 || vm_held_attach(op, held, &machine, err) < 0)
 		return -1;
 	/* The state's version is that of the VMM that runs, not of the binary installed by now. */
 	snprintf(version, sizeof(version), "%s", held->row.hypervisor_version);

@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "memory.h"
-#include "overlay.h"
 #include "transfer_impl.h"
 #include "util.h"
 
@@ -173,6 +172,15 @@ struct export
 	const struct vm_archive_write_options *options;
 };
 
+static bool has_qcow2(const struct vm_spec *spec)
+{
+	for (size_t i = 0; i < spec->disk_count; i++) {
+		if (spec->disks[i].format == VM_DISK_QCOW2)
+			return true;
+	}
+	return false;
+}
+
 static int export_steps(struct vm_op *op, struct vm_held *held, const void *arg, struct vm_err *err)
 {
 	const struct export *export = arg;
@@ -186,9 +194,8 @@ static int export_steps(struct vm_op *op, struct vm_held *held, const void *arg,
 		           held->row.name);
 		return vm_err_hint(err, "send the snapshot as it was before it was adopted");
 	}
-	if (vm_overlay_any(&held->spec)) {
-		vm_err_set(err, VM_ERR_UNSUPPORTED,
-		           "%s has disks in layers (qcow2), which are not exported",
+	if (has_qcow2(&held->spec)) {
+		vm_err_set(err, VM_ERR_UNSUPPORTED, "%s has qcow2 disks, which are not exported",
 		           held->row.name);
 		return vm_err_hint(err, "'" VM_IMAGE_TOOL " convert' makes one file of a disk");
 	}

@@ -6,7 +6,10 @@
 load helpers
 load foreign
 
-setup() { vm_setup; }
+setup() {
+	vm_setup
+	needs state_rewrite
+}
 teardown() {
 	vm_teardown
 	rm -rf "${elsewhere:-}"

@@ -9,6 +9,7 @@ load alias
 
 setup() {
 	vm_setup
+	needs state_rewrite
 	recorded=$PWD/recorded
 	readers=()
 }
@@ -135,7 +136,7 @@ many_at_once() {
 	record_state "$PWD/recorded-1" >/dev/null
 	assert [ ! -e /vmctl-no-such-directory ]
 	mkdir there
-	export -f record_state wait_for request_at api_at
+	export -f record_state wait_for request_at open_vmm close_vmm accepts_at
 	# shellcheck disable=SC2016 # for the other shell
 	unshare -m --propagation private bash -c 'set -e
 		mount -t tmpfs none /mnt

@@ -57,7 +57,7 @@ start_orphan() {
 
 # By the VMM's own API, behind vmctl's back.
 pause_by_api() {
-	request_at "$(dir_of "$1")" PATCH /vm '{"state":"Paused"}'
+	set_guest_at "$(dir_of "$1")" Paused
 	assert_equal "$(guest_state "$1")" Paused
 }
 
@@ -83,7 +83,7 @@ pause_by_api() {
 	finds 'the VMM has ended of web'
 	assert_equal "$(state_of web)" failed
 	dir=$(dir_of web)
-	for file in vmm.sock vsock.sock memory.new memory.below vmstate.new manifest.json.tmp vmstate.tmp vmstate.source; do
+	for file in vmm.sock $(files_of_vmm) memory.new memory.below vmstate.new manifest.json.tmp vmstate.tmp vmstate.source; do
 		: >"$dir/$file"
 		finds 'sockets or temporary files in the directory of web'
 		assert [ ! -e "$dir/$file" ]

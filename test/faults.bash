@@ -50,6 +50,7 @@ no_semaphore() {
 # with_base NAME: a save that was killed has taken what makes the next one cheap, which passes other
 # points then. So that each goes the same way:
 with_base() {
+	can diff_snapshot || return 0
 	[ ! -e "$(dir_of "$1")/memory.base" ] || return 0
 	vmctl snapshot create "$1" base >/dev/null
 	vmctl snapshot rm "$1/base" >/dev/null

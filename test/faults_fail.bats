@@ -3,7 +3,9 @@
 # shellcheck disable=SC2154,SC2317 # bats sets output, stderr and lines; called by name
 # Every effect that can fail does, for every verb (docs/faults.md), with ENOSPC, EIO, EMFILE and
 # EDQUOT in turn: the verb says insufficient_resources or system, names the path, and leaves what the
-# next ordinary verb makes good, as after a kill.
+# next ordinary verb makes good, as after a kill. The tag `driver`: see faults_kill.bats.
+#
+# FAULTS_BRIEF=yes: at each point only one of the four, in turn.
 
 load helpers
 load sound
@@ -85,7 +87,7 @@ strike() {
 	local errors=('ENOSPC 7 No space left on device' 'EIO 1 Input/output error'
 		'EMFILE 7 Too many open files' 'EDQUOT 7 Disk quota exceeded')
 	# A long walk, and a sanitized one, tries one of them at each point.
-	[ -z "${brief:-}" ] && [ "${VMCTL_BUILD#build/san}" = "$VMCTL_BUILD" ] || errors=("${errors[points % 4]}")
+	[ -z "${brief:-}${FAULTS_BRIEF:-}" ] && [ "${VMCTL_BUILD#build/san}" = "$VMCTL_BUILD" ] || errors=("${errors[points % 4]}")
 	for error in "${errors[@]}"; do
 		before=$(rows_and_vmms)
 		echo "fail ${error%% *} at $point: vmctl $*"
@@ -105,10 +107,12 @@ strike() {
 	done
 }
 
+# bats test_tags=driver
 @test "start" {
 	scenario_start
 }
 
+# bats test_tags=driver
 @test "stop, and stop by force" {
 	scenario_stop
 }
@@ -117,18 +121,22 @@ strike() {
 	scenario_discard
 }
 
+# bats test_tags=driver
 @test "pause" {
 	scenario_pause
 }
 
+# bats test_tags=driver
 @test "resume" {
 	scenario_resume
 }
 
+# bats test_tags=driver
 @test "standby" {
 	scenario_standby
 }
 
+# bats test_tags=driver
 @test "restore" {
 	scenario_restore
 }
@@ -141,6 +149,7 @@ strike() {
 	scenario_create
 }
 
+# bats test_tags=driver
 @test "fork of a standby" {
 	scenario_fork
 }
@@ -149,6 +158,7 @@ strike() {
 	scenario_forks
 }
 
+# bats test_tags=driver
 @test "forks of a running source" {
 	scenario_fork_running
 }
@@ -157,6 +167,7 @@ strike() {
 	scenario_snapshot
 }
 
+# bats test_tags=driver
 @test "snapshot create of a running source" {
 	scenario_snapshot_running
 }
@@ -178,25 +189,30 @@ strike() {
 }
 
 @test "restore and fork by a symbolic link" {
+	needs state_rewrite
 	local brief=yes
 	scenario_alias symlink
 }
 
 @test "restore and fork by a symbolic link where no directory was" {
+	needs state_rewrite
 	local brief=yes
 	scenario_alias symlink gone
 }
 
 @test "restore and fork by a namespace" {
+	needs state_rewrite
 	local brief=yes
 	scenario_alias namespace
 }
 
 @test "snapshot adopt" {
+	needs state_rewrite
 	scenario_snapshot_adopt
 }
 
 @test "snapshot import" {
+	needs state_rewrite
 	scenario_snapshot_import
 }
 

@@ -174,10 +174,18 @@ scenario_snapshot_export() {
 	}
 	export_again() {
 		# Whole, or as it was; a killed one leaves its part, which is the user's to remove.
-		[ "$(head -c 6 image)" = before ] || VMCTL_ROOT=$PWD/there vmctl snapshot import image >/dev/null
+		[ "$(head -c 6 image)" = before ] || arrives image
 		rm -rf there image.part-*
 		vmctl snapshot export rest/one -o image
 		assert_equal "$(sums_in "$source_dir")" "$sums"
+	}
+	# Or is whole at least, where none can be imported.
+	arrives() {
+		if can state_rewrite; then
+			VMCTL_ROOT=$PWD/there vmctl snapshot import "$1" >/dev/null
+		else
+			zstd -t -q "$1"
+		fi
 	}
 	vmctl snapshot create rest one
 	source_dir=$(vmctl snapshot inspect rest/one | jq -r .directory)

@@ -20,6 +20,8 @@ vm_setup() {
 	PATH=$top/${VMCTL_BUILD:-build}/bin:$PATH
 	guest=$top/build/guest/guest.elf
 	export VMCTL_ROOT="$BATS_TEST_TMPDIR/root"
+	# By name: the automatic choice would depend on the machine.
+	export VMCTL_HYPERVISOR=${VMCTL_TEST_HYPERVISOR:-firecracker}
 	unset VMCTL_CONFIG
 	cd "$BATS_TEST_TMPDIR" || return 1
 }
@@ -32,6 +34,96 @@ vm_teardown() {
 	[ -z "$ids" ] || vmctl rm --force $ids >/dev/null || status=1
 	rm -f "/dev/shm/sem.vmctl-$(root_id)"-* "/dev/shm/vmctl-$(root_id).root" || status=1
 	return $status
+}
+
+# What the hypervisor under test cannot do is left out by what it says of itself, never by its name.
+# What that means, for who reads the reason:
+declare -g -A meaning_of=(
+	[concurrent_fork_prepare]='several forks cannot be prepared from one source at once'
+	[snapshot_keeps_running]='a guest does not go on after it was saved'
+	[relative_paths]='saved states name files by absolute paths'
+	[state_rewrite]='vmctl does not read its saved states'
+	[cid_rewrite]='forks keep the guest CID of their source'
+	[memory_shared_base]='several guests cannot map one memory file'
+	[recycles_memory]='a save makes a memory file and does not write over one'
+	[diff_snapshot]='it does not track dirty pages'
+	[vsock_by_socket]="the host's end of a vsock is not a unix socket"
+	[tells_crash]='a guest that crashed is not told from one that ended'
+	[disk_qcow2]='no qcow2 disks'
+	[network]='no network devices'
+	[network_override]='a saved state keeps its tap device'
+	[kernel_bzimage]='no compressed kernels'
+	[graceful_shutdown]='guests cannot be asked to shut down'
+)
+
+# capability NAME: what the hypervisor under test says of it, by vmctl's own word.
+capability() {
+	local file=$BATS_FILE_TMPDIR/capabilities
+	if [ ! -s "$file" ]; then
+		# Of a data root that does not exist, so that it is the same whatever the test has made.
+		VMCTL_ROOT=$BATS_FILE_TMPDIR/none vmctl doctor -o json >"$file.all" || true
+		jq --arg name "$VMCTL_HYPERVISOR" '.[] | select(.check == $name) | .capabilities' \
+			"$file.all" >"$file"
+	fi
+	jq --arg name "$1" '.[$name]' "$file"
+}
+
+# can CAPABILITY: whether it has it. A test that asks for one that there is not fails, and ends here.
+can() {
+	case $(capability "$1") in
+	true) return 0 ;;
+	false) return 1 ;;
+	esac
+	echo "vmctl doctor does not tell whether $VMCTL_HYPERVISOR has $1" >&2
+	exit 1
+}
+
+# needs CAPABILITY: skips the test on a hypervisor that does not have it.
+needs() {
+	can "$1" || skip "$VMCTL_HYPERVISOR: no $1 (${meaning_of[$1]})"
+}
+
+# lacks CAPABILITY: the contrary, for tests of what is said then.
+lacks() {
+	! can "$1" || skip "$VMCTL_HYPERVISOR: has $1 (not: ${meaning_of[$1]})"
+}
+
+# Whether instances get a vsock device, and so a guest CID, where nothing is said of it: the host's end
+# of one that is no unix socket is a device of its kernel.
+has_vsock() {
+	can vsock_by_socket || [ -e /dev/vhost-vsock ]
+}
+
+needs_vsock() {
+	has_vsock || skip "$VMCTL_HYPERVISOR: no vsock_by_socket (${meaning_of[vsock_by_socket]}), and no /dev/vhost-vsock"
+}
+
+# The binary of the hypervisor under test, and the variable that names it.
+binary_variable() {
+	echo "VMCTL_${VMCTL_HYPERVISOR^^}"
+}
+
+binary_of_hypervisor() {
+	local variable names=(firecracker)
+	variable=$(binary_variable)
+	[ "$VMCTL_HYPERVISOR" = firecracker ] || names=(qemu-system-x86_64)
+	echo "${!variable:-$(command -v "${names[0]}")}"
+}
+
+# wrap_hypervisor NAME TEXT: from now on the hypervisor is the script NAME, which runs TEXT (bash) and then
+# what it was before; not where it is only asked for its version.
+wrap_hypervisor() {
+	local variable
+	variable=$(binary_variable)
+	cat >"$1" <<-WRAPPER
+		#!/bin/bash
+		if [ "\$1" != --version ]; then
+			$2
+		fi
+		exec '$(binary_of_hypervisor)' "\$@"
+	WRAPPER
+	chmod +x "$1"
+	declare -g -x "$variable=$PWD/$1"
 }
 
 # The data root's own id, in the names of its semaphores.
@@ -170,14 +262,22 @@ sums_of() {
 		-o -name vmstate -o -name manifest.json -o -name kernel \) -exec sha256sum {} + | sort)
 }
 
-# api NAME PATH: the body that the VMM itself answers to a GET.
-api() {
-	api_at "$(dir_of "$1")" "$2"
-}
-
 # Whether the guest is running, by what its VMM says and not by what the store believes.
 guest_state() {
-	api "$1" / | jq -r .state
+	guest_state_at "$(dir_of "$1")"
+}
+
+# The guest CID that the VMM of an instance has, or null.
+vmm_cid() {
+	cid_at "$(dir_of "$1")" "$(field "$1" .pid)"
+}
+
+pauses_of() {
+	pauses_in "$(dir_of "$1")/vmm.log"
+}
+
+saves_of() {
+	saves_in "$(dir_of "$1")/vmm.log"
 }
 
 # vmctl_yaml LINE...: the settings of this test's data root.

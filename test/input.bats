@@ -231,7 +231,7 @@ settings() {
 	create "kernel: '~/vmlinux': ~ is not expanded here" --kernel '~/vmlinux'
 	create "neither a spec file (-f) nor --kernel" --memory 16M
 	refused 8 "'qemu-of-old'" create new --kernel "$guest" --hypervisor qemu-of-old
-	[[ $stderr == *firecracker* ]]
+	[[ $stderr == *"$VMCTL_HYPERVISOR"* ]]
 }
 
 @test "a mistake leaves no data root where there was none" {
@@ -357,9 +357,9 @@ settings() {
 	VMCTL_CONFIG=nowhere refused 3 nowhere start web
 }
 
-# A file system of 40 MiB as the data root.
+# A file system of 80 MiB as the data root.
 small_root() {
-	truncate -s 40M small.img
+	truncate -s 80M small.img
 	mkfs.ext4 -q -F -m 0 small.img
 	mkdir small
 	mount -o loop small.img small || skip "no loop device can be mounted here"
@@ -380,7 +380,7 @@ leave_free() {
 	local before path="$VMCTL_ROOT"
 	small_root
 	path=$VMCTL_ROOT
-	head -c 6M /dev/urandom >disk.img
+	head -c 20M /dev/urandom >disk.img
 	make_running web --disk id=data,path=disk.img
 	head -c 8M /dev/urandom >big.img
 	ticks_on() {
@@ -398,11 +398,14 @@ leave_free() {
 	leave_free 17000
 	refused 7 "disk-data.img: copying: No space left" fork web copy --from-running
 	ticks_on
-	leave_free 16400
-	run vmctl standby web
-	[ "$status" = 7 ] || wrong "standby: $status: $output"
-	assert_equal "$(state_of web)" running
-	ticks_on
+	# Where a save writes all of it.
+	if can recycles_memory; then
+		leave_free 16400
+		run vmctl standby web
+		[ "$status" = 7 ] || wrong "standby: $status: $output"
+		assert_equal "$(state_of web)" running
+		ticks_on
+	fi
 	assert_clean
 	rm small/ballast
 	run -0 vmctl standby web
@@ -410,31 +413,37 @@ leave_free() {
 	ticks_on
 }
 
-@test "no Firecracker: exit 9 for what needs one, and nothing changes" {
+@test "no hypervisor: exit 9 for what needs one, and nothing changes" {
+	local variable
+	variable=$(binary_variable)
 	make_standby base
 	vmctl create web --kernel "$guest" --memory 16M --disk size=1M >/dev/null
-	cp /bin/true not-firecracker
+	cp /bin/true not-one
 	printf 'x' >not-executable
-	for file in nowhere/firecracker "$PWD/not-firecracker" "$PWD/not-executable" "$PWD"; do
-		export VMCTL_FIRECRACKER=$file
+	for file in nowhere/binary "$PWD/not-one" "$PWD/not-executable" "$PWD"; do
+		export "$variable=$file"
 		refused 9 "$file" start web
 		refused 9 "$file" restore base
 		refused 9 "$file" fork base copy
-		run -1 vmctl doctor
-		assert_output --partial "$file"
+		# A warning where another one may do.
+		run vmctl doctor
+		assert_line --regexp "^(WARN|ERROR) +$VMCTL_HYPERVISOR .*$file"
 		run -0 vmctl ls
 	done
-	export VMCTL_FIRECRACKER=$PWD/nowhere
+	export "$variable=$PWD/nowhere"
 	run -0 vmctl create other --kernel "$guest"
 	run -0 vmctl fork web copy
 	run -0 vmctl rm --force base
 }
 
-@test "no Firecracker: the message is one line and a hint says what to do" {
+@test "no hypervisor: the message is one line and a hint says what to do" {
+	local variable
+	variable=$(binary_variable)
 	make_web
-	cp /bin/true not-firecracker
-	for file in nowhere/firecracker "$PWD/not-firecracker" "$PWD"; do
-		VMCTL_FIRECRACKER=$file refused 9 "$file" start web
+	cp /bin/true not-one
+	for file in nowhere/binary "$PWD/not-one" "$PWD"; do
+		export "$variable=$file"
+		refused 9 "$file" start web
 		[ "$(grep -c '' <<<"$stderr")" = 2 ] || wrong "$file: not two lines: $stderr"
 		[[ $stderr == *$'\nhint: '* ]] || wrong "$file: no hint: $stderr"
 	done

@@ -9,7 +9,7 @@ jobs_setup() {
 	mkfifo release
 }
 
-# Ends what is still in the background, and lets go whoever waits in a gated Firecracker.
+# Ends what is still in the background, and lets go whoever waits in a gated hypervisor.
 jobs_teardown() {
 	local pid
 	for pid in "${children[@]}" "${holders[@]}"; do
@@ -76,15 +76,7 @@ awaited() {
 	grep -q -E -e "-> FLOCK .*:$(stat -c %i "$1") " /proc/locks
 }
 
-# A Firecracker that waits for the file `go` before it begins: who loads with it keeps his slot.
-gated_firecracker() {
-	local real=${VMCTL_FIRECRACKER:-$(command -v firecracker)}
-	cat >gated <<-GATED
-		#!/bin/bash
-		[ "\$1" = --version ] || until [ -e '$BATS_TEST_TMPDIR/go' ]; do sleep 0.02; done
-		exec '$real' "\$@"
-	GATED
-	chmod +x gated
-	VMCTL_FIRECRACKER=$PWD/gated
-	export VMCTL_FIRECRACKER
+# A hypervisor that waits for the file `go` before it begins: who loads with it keeps his slot.
+gated_hypervisor() {
+	wrap_hypervisor gated "until [ -e '$BATS_TEST_TMPDIR/go' ]; do sleep 0.02; done"
 }

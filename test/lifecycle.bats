@@ -53,6 +53,21 @@ teardown() { vm_teardown; }
 	assert_equal "$(live_vmms)" 0
 }
 
+@test "a guest that crashes is failed where its VMM tells that from an end, else stopped; it can be started" {
+	make_running web
+	printf h >"$(dir_of web)/console.in"
+	none() { [ "$(live_vmms)" = 0 ]; }
+	wait_for none
+	run -0 console_of web
+	assert_output --partial crash
+	assert_equal "$(state_of web)" "$(can tells_crash && echo failed || echo stopped)"
+	vmctl start web
+	assert_equal "$(state_of web)" running
+	wait_for ticked_past web 0
+	assert_equal "$(boots_of web)" 2
+	assert_clean
+}
+
 @test "rm leaves nothing of an instance" {
 	make_running web
 	run -6 --separate-stderr vmctl rm web

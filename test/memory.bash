@@ -2,11 +2,18 @@
 # shellcheck shell=bash disable=SC2154 # bats sets output, stderr and lines
 # For the tests of saved memory: `load memory` after `load helpers`.
 
-# full_save NAME FILE: has the VMM of a paused guest write all its memory to FILE, past vmctl. It
-# forgets by that what is dirty, as in any save.
+# full_save NAME FILE: has the VMM of a paused guest write all its memory to FILE, past vmctl.
 full_save() {
-	request_at "$(dir_of "$1")" PUT /snapshot/create "$(jq -nc --arg memory "$2" \
-		'{snapshot_type: "Full", snapshot_path: ($memory + ".state"), mem_file_path: $memory}')" >/dev/null
+	memory_at "$(dir_of "$1")" "$2"
+}
+
+# same_memory FILE TRUTH: whether a memory is the one that full_save has written.
+same_memory() {
+	local from to
+	read -r from to < <(hole_of_memory)
+	[ "$(stat -c %s "$1")" = "$(stat -c %s "$2")" ] || return
+	((to == 0)) || cmp -n $((from << 10)) "$1" "$2" || return
+	cmp -i $((to << 10)) "$1" "$2"
 }
 
 # assert_saved HOW ARGUMENTS...: a verb that saves memory in that way.
@@ -24,5 +31,5 @@ pooled() {
 
 # Whether the VMM of an instance tracks dirty pages.
 tracks() {
-	api "$1" /machine-config | jq .track_dirty_pages
+	request_at "$(dir_of "$1")" GET /machine-config | jq .track_dirty_pages
 }

@@ -75,26 +75,31 @@ assert_diffs() {
 }
 
 @test "xfs: only what is dirty is saved, and forks of it go on" {
+	needs diff_snapshot
 	mount_root 3G xfs -m reflink=1
 	assert_diffs 'diff'
 }
 
 @test "btrfs: only what is dirty is saved, and forks of it go on" {
+	needs diff_snapshot
 	mount_root 3G btrfs
 	assert_diffs 'diff'
 }
 
 @test "ext4: only what is dirty is saved, in a layer that is made whole, and forks of it go on" {
+	needs diff_snapshot
 	mount_root 2G ext4 -m 0
 	assert_diffs layer
 }
 
 @test "xfs without reflinks: the same" {
+	needs diff_snapshot
 	mount_root 2G xfs -m reflink=0
 	assert_diffs layer
 }
 
 @test "an image of a running source is a layer that was made whole" {
+	needs diff_snapshot
 	mount_root 1G ext4 -m 0
 	make_running src --memory 64M
 	ask src ma '^marked a'
@@ -112,6 +117,7 @@ assert_diffs() {
 }
 
 @test "what is saved by layers takes as much of the disk as has data" {
+	needs diff_snapshot
 	local name blocks
 	mount_root 2G ext4 -m 0
 	make_running src --memory 256M
@@ -126,6 +132,7 @@ assert_diffs() {
 }
 
 @test "no layer where written pages cannot be told from others" {
+	needs diff_snapshot
 	# A huge page has data if any page of it has.
 	[ "$(id -u)" = 0 ] || missing root
 	mkdir -m 0700 root
@@ -138,6 +145,7 @@ assert_diffs() {
 }
 
 @test "a diff takes as much of the disk as has changed" {
+	needs diff_snapshot
 	local before after
 	mount_root 3G xfs -m reflink=1
 	make_running src --memory 256M
@@ -151,6 +159,8 @@ assert_diffs() {
 }
 
 @test "memory.diff: off neither tracks nor keeps a base" {
+	needs recycles_memory
+	needs diff_snapshot
 	mount_root 2G xfs -m reflink=1
 	vmctl_yaml 'memory:' '  diff: off' 'limits:' '  min_free_disk: 0'
 	make_running src
@@ -175,6 +185,7 @@ assert_diffs() {
 }
 
 @test "memory.diff: reflink makes no layers, off neither" {
+	needs diff_snapshot
 	mount_root 1G ext4 -m 0
 	vmctl_yaml 'memory:' '  pool_max: 0' 'limits:' '  min_free_disk: 0'
 	make_running src
@@ -199,6 +210,8 @@ assert_diffs() {
 
 # From here on: all memory is written, as where neither is possible.
 use_pool() {
+	needs recycles_memory
+	needs diff_snapshot # to be turned off
 	mount_root "${1:-1G}" ext4 -m 0
 	vmctl_yaml 'memory:' '  diff: reflink' "  pool_max: ${2:-64M}" 'limits:' '  min_free_disk: 64M'
 	make_running src

@@ -23,7 +23,7 @@ impatient() {
 	make_running web
 	kill -STOP "$(vmm_pid web)"
 	run -12 --separate-stderr vmctl pause web
-	[[ $stderr == *'PATCH /vm'* ]]
+	[[ $stderr == *"$(request_word)"* ]]
 	run -12 --separate-stderr vmctl pause web
 	[[ $stderr == *'stop --force web'* ]]
 	run -0 vmctl stop --force web

@@ -34,14 +34,16 @@ refused() {
 
 @test "a spec with everything makes an instance that boots from it" {
 	head -c 2M /dev/zero >tools.img
-	cat >web.yaml <<-'END'
+	local vsock=false
+	! has_vsock || vsock=true
+	cat >web.yaml <<-END
 		name: web
-		hypervisor: firecracker
+		hypervisor: $VMCTL_HYPERVISOR
 		kernel: vmlinux
 		boot_args: console=ttyS0 reboot=k panic=1 pci=off
 		vcpus: 2
 		memory: 16M
-		vsock: true
+		vsock: $vsock
 		disks:
 		  - id: data
 		    size: 1M
@@ -57,7 +59,7 @@ refused() {
 	assert_output --partial 'console=ttyS0 reboot=k panic=1 pci=off'
 	run -0 vmctl inspect web
 	assert_equal "$(jq -c '[.vcpus, .memory_bytes, (.guest_cid > 2)]' <<<"$output")" \
-		'[2,16777216,true]'
+		"[2,16777216,$vsock]"
 	assert_equal "$(jq -c '[.disks[] | [.id, .size_bytes, .read_only, .root]]' <<<"$output")" \
 		'[["data",1048576,false,true],["tools",2097152,true,false]]'
 	assert_clean

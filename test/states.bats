@@ -380,7 +380,12 @@ each_legal() {
 	make_in standby web
 	before=$(last_tick web)
 	cp "$(dir_of web)/vmstate" state.good
-	printf 'X' | dd of="$(dir_of web)/vmstate" bs=1 seek=1000 conv=notrunc status=none
+	# Of a state that vmctl does not read it sees only what its VMM sees.
+	if can state_rewrite; then
+		printf 'X' | dd of="$(dir_of web)/vmstate" bs=1 seek=1000 conv=notrunc status=none
+	else
+		truncate -s 1000 "$(dir_of web)/vmstate"
+	fi
 	run --separate-stderr vmctl restore web
 	assert_not_equal "$status" 0
 	assert_equal "$(state_of web)" standby

@@ -196,6 +196,13 @@ int vm_driver_save(struct vm_machine *machine, enum vm_save_what what, const cha
 	return rc;
 }
 
+int vm_driver_check_save(struct vm_machine *machine, struct vm_err *err)
+{
+	if (!machine->driver->check_save || machine->driver->check_save(machine, err) == 0)
+		return 0;
+	return vm_err_wrap(err, "%s: %s", machine->name, machine->driver->name);
+}
+
 int vm_driver_finish_save(struct vm_machine *machine, int to_fd, const char *memory,
                           const char *state, struct vm_err *err)
 {

@@ -188,6 +188,9 @@ struct vm_driver {
 	int (*load)(struct vm_machine *machine, bool resume, struct vm_err *err);
 	int (*pause)(struct vm_machine *machine, struct vm_err *err);
 	int (*resume)(struct vm_machine *machine, struct vm_err *err);
+	/* Whether a running guest could be saved now: before it is paused for that. NULL: it can.
+	 */
+	int (*check_save)(struct vm_machine *machine, struct vm_err *err);
 	/*
 	 * Saves a paused guest; paths are relative to the instance's directory. VM_SAVE_DIRTY: over
 	 * a copy of the memory file that was saved or loaded last; unsupported if dirty pages are
@@ -250,6 +253,7 @@ struct vm_driver {
 	 * the log tells why, *ret_why says it (a constant); else it is left alone.
 	 */
 	bool (*ended_by_guest)(int dir_fd, const char **ret_why);
+	bool state_is_checked; /* a VMM finds damage of a saved state itself, by a checksum in it */
 	/* Files a dead VMM leaves behind that must go before the next one; NULL-terminated. */
 	const char *const *leftovers;
 };
@@ -281,6 +285,7 @@ int vm_driver_save(struct vm_machine *machine, enum vm_save_what what, const cha
  */
 bool vm_driver_wants_tracking(const struct vm_machine *machine, const char *version);
 int vm_driver_tracks(struct vm_machine *machine, bool *ret_tracks, struct vm_err *err);
+int vm_driver_check_save(struct vm_machine *machine, struct vm_err *err);
 int vm_driver_finish_save(struct vm_machine *machine, int to_fd, const char *memory,
                           const char *state, struct vm_err *err);
 int vm_driver_freeze_disks(struct vm_machine *machine, struct vm_frozen *ret, struct vm_err *err);

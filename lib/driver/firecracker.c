@@ -365,5 +365,6 @@ const struct vm_driver vm_driver_firecracker = {
         .describe_state = vm_fc_state_describe,
         .rewrite_state = vm_fc_state_rewrite,
         .ended_by_guest = ended_by_guest,
+        .state_is_checked = true,
         .leftovers = leftovers,
 };

@@ -15,7 +15,6 @@
 
 enum {
 	MIB = 1024 * 1024,
-	MIGRATION_POLL_MS = 5, /* of one that somebody else has begun: its events are not ours */
 };
 
 static int check_spec(const struct vm_spec *spec, struct vm_err *err)
@@ -90,92 +89,6 @@ static int load(struct vm_machine *machine, bool resume, struct vm_err *err)
 	return 0;
 }
 
-static bool is_migrating(const char *status)
-{
-	static const char *const ended[] = {"none", "completed", "failed", "cancelled"};
-
-	for (size_t i = 0; i < VM_ARRAY_LEN(ended); i++) {
-		if (strcmp(status, ended[i]) == 0)
-			return false;
-	}
-	return true;
-}
-
-/* 1 while a save goes on, 0, -1. */
-static int ask_migration(struct vm_qmp *qmp, struct vm_err *err)
-{
-	json_t *value = NULL;
-	const char *status;
-	int rc;
-
-	if (vm_qmp_call(qmp, "query-migrate", NULL, -1, &value, err) < 0)
-		return -1;
-	/* Without one there is no status. */
-	status = json_string_value(json_object_get(value, "status"));
-	rc = status && is_migrating(status);
-	json_decref(value);
-	return rc;
-}
-
-/*
- * A save whose vmctl was killed is wanted by nobody, but the VMM goes on with it, and only after
- * its end has it stopped writing and can the guest run.
- */
-static int end_migration(struct vm_qmp *qmp, struct vm_err *err)
-{
-	int going = ask_migration(qmp, err);
-	bool told = false;
-
-	while (going > 0) {
-		if (vm_monotonic_ms() > qmp->deadline_ms)
-			return vm_err_set(err, VM_ERR_TIMEOUT, "an old save does not end");
-		if (!told && vm_qmp_call(qmp, "migrate_cancel", NULL, -1, NULL, err) < 0)
-			return -1;
-		told = true;
-		if (vm_poll_until(NULL, 0, vm_monotonic_ms() + MIGRATION_POLL_MS, err) < 0)
-			return -1;
-		going = ask_migration(qmp, err);
-	}
-	return going;
-}
-
-/* RunState of qapi/run-state.json. */
-static int guest_state(const char *status, enum vm_guest_state *ret, struct vm_err *err)
-{
-	static const struct {
-		const char *status;
-		enum vm_guest_state state;
-	} states[] = {
-	        {"running", VM_GUEST_RUNNING},       {"paused", VM_GUEST_PAUSED},
-	        {"postmigrate", VM_GUEST_PAUSED},    {"finish-migrate", VM_GUEST_PAUSED},
-	        {"suspended", VM_GUEST_RUNNING},     {"io-error", VM_GUEST_PAUSED},
-	        {"prelaunch", VM_GUEST_NOT_STARTED}, {"inmigrate", VM_GUEST_NOT_STARTED},
-	};
-
-	for (size_t i = 0; i < VM_ARRAY_LEN(states); i++) {
-		if (strcmp(status, states[i].status) == 0) {
-			*ret = states[i].state;
-			return 0;
-		}
-	}
-	return vm_err_set(err, VM_ERR_HYPERVISOR, "query-status: the guest is in the state '%s'",
-	                  status);
-}
-
-static int ask_status(struct vm_qmp *qmp, enum vm_guest_state *ret, struct vm_err *err)
-{
-	json_t *value = NULL;
-	const char *status;
-	int rc;
-
-	if (vm_qmp_call(qmp, "query-status", NULL, -1, &value, err) < 0)
-		return -1;
-	status = json_string_value(json_object_get(value, "status"));
-	rc = guest_state(status ? status : "", ret, err);
-	json_decref(value);
-	return rc;
-}
-
 static int query(struct vm_machine *machine, enum vm_guest_state *ret, struct vm_err *err)
 {
 	VM_AUTO(vm_qmp_close) struct vm_qmp qmp = VM_QMP_INIT;
@@ -183,9 +96,9 @@ static int query(struct vm_machine *machine, enum vm_guest_state *ret, struct vm
 	if (vm_qemu_attach(machine, &qmp, err) < 0)
 		return -1;
 	/* Who asks after a killed save must not be told before the VMM has stopped writing. */
-	if (machine->saving && end_migration(&qmp, err) < 0)
+	if (machine->saving && vm_qemu_end_migration(&qmp, err) < 0)
 		return -1;
-	return ask_status(&qmp, ret, err);
+	return vm_qemu_ask_status(&qmp, ret, err);
 }
 
 /* A change of state that timed out may still have happened: ask before calling it a failure. */
@@ -196,7 +109,7 @@ static int set_state(struct vm_machine *machine, const char *command, enum vm_gu
 	enum vm_guest_state now = VM_GUEST_NOT_STARTED;
 	struct vm_err second = {0};
 
-	if (vm_qemu_attach(machine, &qmp, err) == 0 && end_migration(&qmp, err) == 0 &&
+	if (vm_qemu_attach(machine, &qmp, err) == 0 && vm_qemu_end_migration(&qmp, err) == 0 &&
 	    vm_qmp_call(&qmp, command, NULL, -1, NULL, err) == 0)
 		return 0;
 	if (err->code != VM_ERR_TIMEOUT)
@@ -292,6 +205,7 @@ const struct vm_driver vm_driver_qemu = {
         .load = load,
         .pause = pause_guest,
         .resume = resume_guest,
+        .check_save = vm_qemu_check_save,
         .save = vm_qemu_save,
         .freeze_disks = vm_qemu_freeze_disks,
         .finish_save = vm_qemu_finish_save,

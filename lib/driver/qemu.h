@@ -64,6 +64,28 @@ int vm_qemu_refuse(const struct vm_machine *machine, const char *what, const cha
  */
 int vm_qemu_explain(struct vm_machine *machine, struct vm_err *err);
 
+/* --- qemu_status.c */
+
+int vm_qemu_ask_status(struct vm_qmp *qmp, enum vm_guest_state *ret, struct vm_err *err);
+/*
+ * A save whose vmctl was killed is wanted by nobody, but the VMM goes on with it, and only after
+ * its end has it stopped writing and can the guest run: it is cancelled, and waited for. And a save
+ * that is called completed is not quite over: until the guest's run state says so, "cont" is
+ * refused.
+ */
+int vm_qemu_end_migration(struct vm_qmp *qmp, struct vm_err *err);
+
+/* --- qemu_memory.c */
+
+/*
+ * Which file a VMM has as guest memory, and whether it may write into it; the file is there, with
+ * all its blocks if it may. Errors: insufficient_resources, system.
+ */
+int vm_qemu_choose_memory(const struct vm_machine *machine, enum vm_qemu_role role,
+                          const char **ret_file, bool *ret_share, struct vm_err *err);
+/* Gives the blocks of a saved memory back that were only reserved. */
+void vm_qemu_release_memory(int dir_fd, const char *name);
+
 /* --- qemu_save.c */
 
 /*
@@ -75,6 +97,8 @@ int vm_qemu_migrate_out(struct vm_qmp *qmp, const char *version, int dir_fd, con
                         bool ram, struct vm_err *err);
 int vm_qemu_migrate_in(struct vm_qmp *qmp, const char *version, int dir_fd, const char *path,
                        bool ram, struct vm_err *err);
+/* Whether there is what it takes to save a guest, before it is paused. */
+int vm_qemu_check_save(struct vm_machine *machine, struct vm_err *err);
 int vm_qemu_save(struct vm_machine *machine, enum vm_save_what what, const char *memory,
                  const char *state, struct vm_err *err);
 

@@ -49,10 +49,24 @@ static int freeze_disk(const struct vm_machine *machine, struct vm_qmp *qmp, con
                        const struct vm_disk *disk, char ret_layer[VM_LAYER_NAME_SIZE],
                        struct vm_err *err)
 {
-	char fresh[VM_LAYER_NAME_SIZE], id[VM_ID_LEN + 1], node[VM_ID_LEN + 8];
+	char active[VM_LAYER_NAME_SIZE] = "", fresh[VM_LAYER_NAME_SIZE], id[VM_ID_LEN + 1],
+	     node[VM_ID_LEN + 8];
 	const char *old;
 
-	if (active_layer(devices, disk, ret_layer, &old, err) < 0 || vm_id_new(id, err) < 0 ||
+	if (active_layer(devices, disk, active, &old, err) < 0)
+		return -1;
+	/* A stopped guest's are flushed. But only if the layer of that name is the one it writes.
+	 */
+	if (vm_overlay_name(machine->dir_fd, disk, fresh, err) < 0)
+		return -1;
+	if (strcmp(fresh, active) == 0) {
+		if (vm_overlay_below_empty(machine->dir_fd, disk, ret_layer, err) < 0)
+			return -1;
+		if (ret_layer[0])
+			return 0;
+	}
+	memcpy(ret_layer, active, VM_LAYER_NAME_SIZE);
+	if (vm_id_new(id, err) < 0 ||
 	    vm_overlay_put(machine->dir_fd, disk, ret_layer, fresh, err) < 0)
 		return -1;
 	snprintf(node, sizeof(node), "layer-%s", id);

@@ -96,15 +96,30 @@ static int start_helper(const struct vm_machine *machine, const struct vm_qemu_a
 	return vm_qmp_begin(vm_take_fd(&ours), machine->deadline_ms, &helper->qmp, err);
 }
 
+/* A page of a mapped file that has no room on the disk ends a process by SIGBUS. */
+static bool was_out_of_room(struct helper *helper)
+{
+	siginfo_t info = {0};
+
+	return helper->pid > 0 &&
+	       waitid(P_PID, (id_t)helper->pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+	       (info.si_code == CLD_KILLED || info.si_code == CLD_DUMPED) &&
+	       info.si_status == SIGBUS;
+}
+
 /* A helper that has hung up has said why. */
-static int explain(const struct vm_machine *machine, const struct helper *helper,
-                   struct vm_err *err)
+static int explain(const struct vm_machine *machine, struct helper *helper, struct vm_err *err)
 {
 	char words[400] = "", what[200];
 	ssize_t n;
 
 	if (err->code != VM_ERR_HYPERVISOR || helper->log_fd < 0)
 		return -1;
+	if (was_out_of_room(helper)) {
+		vm_err_clear(err);
+		return vm_err_set(err, VM_ERR_INSUFFICIENT_RESOURCES,
+		                  "making memory that can be shared: the disk is full");
+	}
 	n = pread(helper->log_fd, words, sizeof(words) - 1, 0);
 	words[n > 0 ? n : 0] = '\0';
 	if (!words[0])
@@ -145,10 +160,11 @@ int vm_qemu_finish_save(struct vm_machine *machine, int to_fd, const char *memor
 	struct vm_driver_info binary;
 	int rc;
 
-	if (vm_fs_exists(to_fd, memory))
-		return 0; /* it was mapped shared */
-	if (vm_qemu_probe(machine->root, NULL, machine->version, &binary, err) < 0 ||
-	    vm_qemu_check_version(machine->version, binary.version, err) < 0)
+	if (vm_fs_exists(to_fd, memory)) { /* it was mapped shared */
+		vm_qemu_release_memory(to_fd, memory);
+		return 0;
+	}
+	if (vm_qemu_probe(machine->root, NULL, machine->version, &binary, err) < 0)
 		return -1;
 	flat.binary = &binary;
 	/* That of the guest is its own; this one is above all that are given to guests. */

@@ -102,6 +102,31 @@ static int save_live(const struct vm_machine *machine, const char *memory, struc
 	return copy_live(machine, memory, err);
 }
 
+int vm_qemu_check_save(struct vm_machine *machine, struct vm_err *err)
+{
+	struct vm_driver_info binary;
+	uint64_t free_bytes, need = 2 * machine->spec->memory_bytes;
+	char want[16], have[16];
+
+	/* What comes after is by the VMM itself, and for that all room is there. */
+	if (vm_fs_exists(machine->dir_fd, VM_QEMU_LIVE))
+		return 0;
+	/* A helper: it has to be the same QEMU. */
+	if (vm_qemu_probe(machine->root, NULL, machine->version, &binary, err) < 0 ||
+	    vm_fs_free_bytes(machine->dir_fd, &free_bytes, err) < 0)
+		return -1;
+	if (vm_qemu_check_version(machine->version, binary.version, err) < 0)
+		return vm_err_wrap(err,
+		                   "its memory is made fit to be shared by the QEMU it runs with");
+	/* Once in the state, once in its own file. */
+	if (free_bytes >= need)
+		return 0;
+	return vm_err_set(err, VM_ERR_INSUFFICIENT_RESOURCES,
+	                  "to save this guest takes up to %s on the disk, of which %s are free",
+	                  vm_size_format(need, want, sizeof(want)),
+	                  vm_size_format(free_bytes, have, sizeof(have)));
+}
+
 int vm_qemu_save(struct vm_machine *machine, enum vm_save_what what, const char *memory,
                  const char *state, struct vm_err *err)
 {

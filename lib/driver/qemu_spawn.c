@@ -104,38 +104,6 @@ int vm_qemu_attach(const struct vm_machine *machine, struct vm_qmp *ret_qmp, str
 	return fd < 0 ? -1 : vm_qmp_begin(fd, machine->deadline_ms, ret_qmp, err);
 }
 
-/*
- * Which file the VMM has as guest memory, and whether it may write into it. A saved memory that
- * anybody else has a link to is never written: what is mapped shared changes as the guest runs, and
- * with it every fork and image that was made from it. So
- *
- * - a guest that boots has a new file, VM_QEMU_LIVE, mapped shared: to save it costs a link or a
- *   copy of the file, and its state is small.
- * - one that goes on from a memory that nobody else has gets that file under the same name, mapped
- *   shared. The caller holds the instance alone, and who makes a link needs the instance at rest
- *   and its lock: so nobody else comes to have it while the guest runs. The saved state is spent
- *   before the guest runs (restore.c), and a VMM does not write guest memory while it loads.
- * - all others map the file privately. To save them, memory has to go through QEMU (qemu_save.c).
- */
-static int choose_memory(const struct vm_machine *machine, enum vm_qemu_role role,
-                         const char **ret_file, bool *ret_share, struct vm_err *err)
-{
-	struct stat st;
-
-	*ret_file = VM_QEMU_LIVE;
-	*ret_share = true;
-	if (role == VM_QEMU_BOOT)
-		return 0; /* QEMU makes it */
-	if (fstatat(machine->dir_fd, VM_FILE_MEMORY, &st, AT_SYMLINK_NOFOLLOW) < 0)
-		return vm_fs_fail(machine->dir_fd, VM_FILE_MEMORY, "looking at", err);
-	if (st.st_nlink == 1)
-		return vm_fs_link_as(machine->dir_fd, VM_FILE_MEMORY, machine->dir_fd, VM_QEMU_LIVE,
-		                     err);
-	*ret_file = VM_FILE_MEMORY;
-	*ret_share = false;
-	return 0;
-}
-
 /* No VMM has them open now: what a killed fork has left of layers can go. */
 static int tidy_disks(const struct vm_machine *machine, struct vm_err *err)
 {
@@ -170,7 +138,7 @@ int vm_qemu_spawn(struct vm_machine *machine, enum vm_qemu_role role, struct vm_
 	if (vm_network_check(machine->spec, err) < 0 ||
 	    vm_driver_clean(machine->driver, machine->dir_fd, err) < 0 ||
 	    tidy_disks(machine, err) < 0 ||
-	    choose_memory(machine, role, &memory, &share, err) < 0 ||
+	    vm_qemu_choose_memory(machine, role, &memory, &share, err) < 0 ||
 	    vm_qemu_args_make(machine, role, memory, share, &args, err) < 0)
 		return -1;
 	machine->log_begin = vm_vmm_log_size(machine->dir_fd, VM_VMM_LOG);

@@ -444,6 +444,7 @@ static const struct vm_driver_caps usual_caps = {
 static struct vm_driver fake_driver = {
         .name = "fake",
         .check_spec = check_spec,
+        .state_is_checked = true,
         .probe = probe,
         .boot = boot,
         .load = load,
