@@ -248,6 +248,23 @@ static int check_cids(const struct vm_fork *fork, struct vm_err *err)
 	return vm_err_hint(err, "use --target-state=standby, and run one of them at a time");
 }
 
+/* A running source is not paused for what must fail. */
+static int check_running(struct vm_fork *fork, struct vm_err *err)
+{
+	const struct vm_held *source = &fork->source;
+	struct vm_machine machine = vm_held_machine(fork->op, source);
+
+	if (vm_overlay_check_depth(source->dir_fd, &source->spec, err) < 0)
+		return vm_err_wrap(err, "%s", source->row.name);
+	if (!vm_fork_with_memory(fork))
+		return 0;
+	/* The forks' VMMs may be of another version than the one that runs and saves. */
+	if (source->driver->check_version(source->row.hypervisor_version, fork->binary.version,
+	                                  err) < 0)
+		return vm_err_wrap(err, "%s", source->row.name);
+	return vm_driver_check_save(&machine, err);
+}
+
 /* Everything that can be known to fail is refused before a name is taken or a guest paused. */
 static int check_resources(struct vm_fork *fork, struct vm_err *err)
 {
@@ -268,23 +285,12 @@ static int check_resources(struct vm_fork *fork, struct vm_err *err)
 	    vm_manifest_check(source->dir_fd, &source->row, &source->spec, source->driver,
 	                      &fork->binary, err) < 0)
 		return -1;
-	/* The forks' VMMs may be of another version than the one that runs and saves. */
-	if (saves && source->driver->check_version(source->row.hypervisor_version,
-	                                           fork->binary.version, err) < 0)
-		return vm_err_wrap(err, "%s", source->row.name);
 	/* A fork with memory boots later, if ever; one that was adopted may have no kernel. */
 	if (vm_manifest_check_files(source->dir_fd, &source->spec,
 	                            source->spec.kernel || !vm_fork_with_memory(fork), err) < 0)
 		return vm_err_wrap(err, "%s", source->row.name);
-	if (saves) {
-		struct vm_machine machine = vm_held_machine(fork->op, source);
-
-		if (vm_driver_check_save(&machine, err) < 0)
-			return -1;
-	}
-	if (source->row.state == VM_STATE_RUNNING &&
-	    vm_overlay_check_depth(source->dir_fd, &source->spec, err) < 0)
-		return vm_err_wrap(err, "%s", source->row.name);
+	if (source->row.state == VM_STATE_RUNNING && check_running(fork, err) < 0)
+		return -1;
 	return vm_op_check_disk(fork->op, saves ? source->row.memory_bytes : 0, err);
 }
 
