@@ -152,7 +152,8 @@ static int let_go_on(struct vm_fork *fork, struct vm_machine *source, int rc, st
 }
 
 /* How long the source stood still, and what for: a warning where another filesystem would help. */
-static void tell_pause(const struct vm_fork *fork, const struct vm_save *save)
+static void tell_pause(const struct vm_fork *fork, const struct vm_save *save,
+                       const struct vm_machine *source)
 {
 	double total = (double)fork->paused_us / 1000, disks = (double)fork->disks_us / 1000;
 
@@ -162,7 +163,7 @@ static void tell_pause(const struct vm_fork *fork, const struct vm_save *save)
 		           "filesystem shares no extents",
 		           fork->source.row.name, total, disks);
 	vm_op_progress(fork->op, "'%s' was paused for %.1f ms (memory: %s)", fork->source.row.name,
-	               total, vm_fork_with_memory(fork) ? vm_save_how_name(save->how) : "none");
+	               total, vm_fork_with_memory(fork) ? vm_save_how_name(save, source) : "none");
 }
 
 static int pause_and_capture(struct vm_fork *fork, struct vm_err *err)
@@ -197,7 +198,7 @@ static int pause_and_capture(struct vm_fork *fork, struct vm_err *err)
 		vm_save_done(fork->op, &fork->source, &save, &source);
 	vm_vmm_close(&source.vmm);
 	if (rc == 0)
-		tell_pause(fork, &save);
+		tell_pause(fork, &save, &source);
 	return rc;
 }
 

@@ -12,7 +12,7 @@
 /* Of the host's memory: how much a file may take that is not written yet. */
 enum { MEMORY_SHARE = 8 };
 
-const char *vm_save_how_name(enum vm_save_how how)
+const char *vm_save_how_name(const struct vm_save *save, const struct vm_machine *machine)
 {
 	static const char *const names[] = {
 	        [VM_SAVE_FULL] = "full",
@@ -21,7 +21,7 @@ const char *vm_save_how_name(enum vm_save_how how)
 	        [VM_SAVE_LAYER] = "layer",
 	};
 
-	return names[how];
+	return machine->saved_by ? machine->saved_by : names[save->how];
 }
 
 static int look(const struct vm_save *save, struct stat *ret, struct vm_err *err)

@@ -84,7 +84,7 @@ void vm_save_done(struct vm_op *op, struct vm_held *held, const struct vm_save *
 int vm_save_put_aside(int dir_fd, struct vm_err *err);
 int vm_save_put_back(int dir_fd, struct vm_err *err);
 
-/* "full", "recycled", "diff", "layer" */
-const char *vm_save_how_name(enum vm_save_how how);
+/* "full", "recycled", "diff", "layer"; or what the driver calls its own way. */
+const char *vm_save_how_name(const struct vm_save *save, const struct vm_machine *machine);
 
 #endif

@@ -102,7 +102,7 @@ static int save_and_end(struct vm_op *op, struct vm_held *held, struct vm_machin
 		return -1;
 	}
 	vm_op_progress(op, "'%s' is saved (memory: %s)", held->row.name,
-	               vm_save_how_name(save.how));
+	               vm_save_how_name(&save, machine));
 	/* With the manifest in place there is no way back: a kill from here on ends in standby too.
 	 */
 	if (vm_vmm_kill(&machine->vmm, err) < 0 ||

@@ -105,9 +105,11 @@ struct vm_machine {
 	/* For a load, where the state names another directory (alias.h); else NULL. */
 	const struct vm_alias *alias;
 	const struct vm_view *view; /* to spawn the VMM in; NULL: as everybody */
-	bool track;          /* boot and load: it is to track dirty pages; set by the wrapper */
-	bool saving;         /* it may still be writing its memory, and answer only after that */
-	bool ends;           /* save: the guest will not run on after it, unless all is undone */
+	bool track;  /* boot and load: it is to track dirty pages; set by the wrapper */
+	bool saving; /* it may still be writing its memory, and answer only after that */
+	bool ends;   /* save: the guest will not run on after it, unless all is undone */
+	const char *
+	        saved_by; /* set by a save that has a way of its own: "link"; a constant, or NULL */
 	int64_t deadline_ms; /* of the call in progress; set by the wrapper */
 };
 

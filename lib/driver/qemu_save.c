@@ -92,8 +92,9 @@ static int copy_live(const struct vm_machine *machine, const char *memory, struc
 }
 
 /*
- * A link is enough when nothing is written any more. If all is undone and the guest goes on, the
- * link goes before it does; killed in between, whoever comes next does that (temporary files).
+ * A link is enough when nothing is written any more. If all is undone and the guest goes on, what
+ * is linked is no saved memory, for there is no manifest: the next save puts another in its place,
+ * and whoever comes after a kill takes away what has the name of a temporary file.
  */
 static int save_live(const struct vm_machine *machine, const char *memory, struct vm_err *err)
 {
@@ -138,5 +139,6 @@ int vm_qemu_save(struct vm_machine *machine, enum vm_save_what what, const char 
 		return -1;
 	if (vm_qemu_migrate_out(&qmp, machine->version, machine->dir_fd, state, !live, err) < 0)
 		return vm_qemu_explain(machine, err);
+	machine->saved_by = !live ? "through the VMM" : machine->ends ? "link" : "copy";
 	return live ? save_live(machine, memory, err) : 0;
 }
