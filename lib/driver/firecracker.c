@@ -10,6 +10,7 @@
 #include "../util.h"
 #include "binary.h"
 #include "firecracker_state.h"
+#include "refuse.h"
 
 #define DEFAULT_BOOT_ARGS "console=ttyS0 reboot=k panic=1 pci=off"
 
@@ -84,19 +85,6 @@ static int suits(const struct vm_root *root, const struct vm_spec *spec, struct 
 	return kvm.verdict == VM_KVM_GOOD ? 0 : vm_err_set(err, VM_ERR_HYPERVISOR, "%s", kvm.why);
 }
 
-/* Ends a VMM that a failed boot or load has left, so that failure leaves no process. */
-static int abandon(struct vm_machine *machine)
-{
-	struct vm_err ignored = {0};
-
-	if (machine->vmm.pid_fd >= 0)
-		vm_vmm_kill(&machine->vmm, &ignored);
-	vm_vmm_close(&machine->vmm);
-	vm_err_clear(&ignored);
-	vm_driver_clean(machine->driver, machine->dir_fd, &ignored);
-	return -1;
-}
-
 static int put(struct vm_machine *machine, const char *path, json_t *body, struct vm_err *err)
 {
 	if (!body)
@@ -152,7 +140,7 @@ static int boot(struct vm_machine *machine, struct vm_err *err)
 {
 	if (vm_fc_spawn(machine, err) < 0 || configure(machine, err) < 0 ||
 	    put(machine, "/actions", json_pack("{s:s}", "action_type", "InstanceStart"), err) < 0)
-		return abandon(machine);
+		return vm_abandon(machine);
 	return 0;
 }
 
@@ -178,7 +166,7 @@ static int load(struct vm_machine *machine, bool resume, struct vm_err *err)
 	                  tracking_field(machine->binary->version), (int)machine->track,
 	                  "resume_vm", (int)resume),
 	        err) < 0)
-		return abandon(machine);
+		return vm_abandon(machine);
 	return 0;
 }
 

@@ -2,21 +2,17 @@
 #include <string.h>
 
 #include "../fault.h"
-#include "../fs.h"
 #include "../http.h"
 #include "../util.h"
 #include "await.h"
 #include "firecracker.h"
+#include "refuse.h"
 
 /*
  * What Firecracker's refusals mean, by the part of the message that is the same from 1.10 to 1.16.
  * The first row whose texts (both, where there are two) occur in the message decides.
  */
-static const struct {
-	const char *text, *also;
-	enum vm_code code;
-	const char *hint;
-} refusals[] = {
+static const struct vm_refusal refusals[] = {
         {"os error 28", NULL, VM_ERR_INSUFFICIENT_RESOURCES, "the disk is full: free some space"},
         {"os error 122", NULL, VM_ERR_INSUFFICIENT_RESOURCES, "the disk quota is used up"},
         /* The state file is written by a library that says it so. */
@@ -58,21 +54,7 @@ static const struct {
 int vm_fc_refuse(const struct vm_machine *machine, const char *what, const char *message,
                  struct vm_err *err)
 {
-	char directory[VM_PATH_SHOWN];
-
-	for (size_t i = 0; i < VM_ARRAY_LEN(refusals); i++) {
-		if (!strstr(message, refusals[i].text) ||
-		    (refusals[i].also && !strstr(message, refusals[i].also)))
-			continue;
-		vm_err_set(err, refusals[i].code, "%s: %s", what, message);
-		/* It does not say of which file, but all are in one directory. */
-		if (err->code == VM_ERR_INSUFFICIENT_RESOURCES)
-			vm_err_wrap(
-			        err, "%s",
-			        vm_fs_path(machine->dir_fd, NULL, directory, sizeof(directory)));
-		return vm_err_hint(err, "%s", refusals[i].hint);
-	}
-	return vm_err_set(err, VM_ERR_HYPERVISOR, "%s: %s", what, message);
+	return vm_refuse(machine, refusals, VM_ARRAY_LEN(refusals), what, message, err);
 }
 
 /* The "fault_message" of a refusal, or its raw body. */

@@ -1,17 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "qemu.h"
 
-#include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "../fs.h"
-#include "../interrupt.h"
 #include "../util.h"
+#include "refuse.h"
 
 enum {
 	MIB = 1024 * 1024,
@@ -49,27 +46,15 @@ static int complete_spec(struct vm_spec *spec, const char **ret_note, struct vm_
 	return 0;
 }
 
-static int abandon(struct vm_machine *machine)
-{
-	struct vm_err ignored = {0};
-
-	if (machine->vmm.pid_fd >= 0)
-		vm_vmm_kill(&machine->vmm, &ignored);
-	vm_vmm_close(&machine->vmm);
-	vm_err_clear(&ignored);
-	vm_driver_clean(machine->driver, machine->dir_fd, &ignored);
-	return -1;
-}
-
 static int boot(struct vm_machine *machine, struct vm_err *err)
 {
 	VM_AUTO(vm_qmp_close) struct vm_qmp qmp = VM_QMP_INIT;
 
 	if (vm_qemu_spawn(machine, VM_QEMU_BOOT, &qmp, err) < 0)
-		return abandon(machine);
+		return vm_abandon(machine);
 	if (vm_qmp_call(&qmp, "cont", NULL, -1, NULL, err) < 0) {
 		vm_qemu_explain(machine, err);
-		return abandon(machine);
+		return vm_abandon(machine);
 	}
 	return 0;
 }
@@ -79,12 +64,12 @@ static int load(struct vm_machine *machine, bool resume, struct vm_err *err)
 	VM_AUTO(vm_qmp_close) struct vm_qmp qmp = VM_QMP_INIT;
 
 	if (vm_qemu_spawn(machine, VM_QEMU_LOAD, &qmp, err) < 0)
-		return abandon(machine);
+		return vm_abandon(machine);
 	if (vm_qemu_migrate_in(&qmp, machine->version, machine->dir_fd, VM_FILE_STATE, false, err) <
 	            0 ||
 	    (resume && vm_qmp_call(&qmp, "cont", NULL, -1, NULL, err) < 0)) {
 		vm_qemu_explain(machine, err);
-		return abandon(machine);
+		return vm_abandon(machine);
 	}
 	return 0;
 }

@@ -1,70 +1,54 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Spawning the VMM, its memory, and what its log says when that fails. */
-#include <errno.h>
-#include <fcntl.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "../connect.h"
-#include "../fs.h"
 #include "../network.h"
 #include "../overlay.h"
 #include "../util.h"
 #include "await.h"
 #include "qemu.h"
+#include "refuse.h"
 
 /*
  * What QEMU's refusals mean, by the part that is the same from 7.2 to 10.0. The first row whose
  * text occurs decides.
  */
-static const struct {
-	const char *text;
-	enum vm_code code;
-	const char *hint;
-} refusals[] = {
-        {"No space left on device", VM_ERR_INSUFFICIENT_RESOURCES,
+static const struct vm_refusal refusals[] = {
+        {"No space left on device", NULL, VM_ERR_INSUFFICIENT_RESOURCES,
          "the disk is full: free some space"},
-        {"Disk quota exceeded", VM_ERR_INSUFFICIENT_RESOURCES, "the disk quota is used up"},
-        {"Cannot allocate memory", VM_ERR_INSUFFICIENT_RESOURCES, "the host is out of memory"},
-        {"Too many open files", VM_ERR_INSUFFICIENT_RESOURCES, "raise the limit of open files"},
-        {"Failed to get \"", VM_ERR_BUSY, "another process has a disk of the instance open"},
-        {"could not configure /dev/net/tun", VM_ERR_BUSY,
+        {"Disk quota exceeded", NULL, VM_ERR_INSUFFICIENT_RESOURCES, "the disk quota is used up"},
+        {"Cannot allocate memory", NULL, VM_ERR_INSUFFICIENT_RESOURCES,
+         "the host is out of memory"},
+        {"Too many open files", NULL, VM_ERR_INSUFFICIENT_RESOURCES,
+         "raise the limit of open files"},
+        {"Failed to get \"", NULL, VM_ERR_BUSY, "another process has a disk of the instance open"},
+        {"could not configure /dev/net/tun", NULL, VM_ERR_BUSY,
          "the tap device is missing, another user's, or in use by another guest"},
-        {"unable to set guest cid", VM_ERR_ALREADY_EXISTS,
+        {"unable to set guest cid", NULL, VM_ERR_ALREADY_EXISTS,
          "another guest of this host runs with the same guest CID"},
-        {"Could not open 'disk-", VM_ERR_CORRUPT, "a disk of the instance is missing or damaged"},
-        {"Could not open backing file", VM_ERR_CORRUPT,
+        {"Could not open 'disk-", NULL, VM_ERR_CORRUPT,
+         "a disk of the instance is missing or damaged"},
+        {"Could not open backing file", NULL, VM_ERR_CORRUPT,
          "a file that a disk of the instance lies on is missing or damaged"},
-        {"mage is not in qcow2 format", VM_ERR_CORRUPT, "a disk of the instance is damaged"},
-        {"Not a migration stream", VM_ERR_CORRUPT, "the saved state is damaged"},
-        {"Unsupported migration stream version", VM_ERR_INCOMPATIBLE, ""},
-        {"Unknown savevm section", VM_ERR_INCOMPATIBLE,
+        {"mage is not in qcow2 format", NULL, VM_ERR_CORRUPT, "a disk of the instance is damaged"},
+        {"Not a migration stream", NULL, VM_ERR_CORRUPT, "the saved state is damaged"},
+        {"Unsupported migration stream version", NULL, VM_ERR_INCOMPATIBLE, ""},
+        {"Unknown savevm section", NULL, VM_ERR_INCOMPATIBLE,
          "the state was saved with other devices, or by another version"},
-        {"load of migration failed", VM_ERR_CORRUPT,
+        {"load of migration failed", NULL, VM_ERR_CORRUPT,
          "the saved state is cut short or damaged, or of another version"},
-        {"Error -22 while loading", VM_ERR_CORRUPT, "the saved state is damaged"},
-        {"Could not access KVM", VM_ERR_HYPERVISOR, "'vmctl doctor' checks /dev/kvm"},
-        {"unsupported machine type", VM_ERR_UNSUPPORTED, ""},
-        {"Error loading uncompressed kernel without PVH ELF Note", VM_ERR_UNSUPPORTED,
+        {"Error -22 while loading", NULL, VM_ERR_CORRUPT, "the saved state is damaged"},
+        {"Could not access KVM", NULL, VM_ERR_HYPERVISOR, "'vmctl doctor' checks /dev/kvm"},
+        {"unsupported machine type", NULL, VM_ERR_UNSUPPORTED, ""},
+        {"Error loading uncompressed kernel without PVH ELF Note", NULL, VM_ERR_UNSUPPORTED,
          "give a bzImage (vmlinuz), or a kernel with a PVH note"},
 };
 
 int vm_qemu_refuse(const struct vm_machine *machine, const char *what, const char *message,
                    struct vm_err *err)
 {
-	char directory[VM_PATH_SHOWN];
-
-	for (size_t i = 0; i < VM_ARRAY_LEN(refusals); i++) {
-		if (!strstr(message, refusals[i].text))
-			continue;
-		vm_err_set(err, refusals[i].code, "%s: %s", what, message);
-		if (err->code == VM_ERR_INSUFFICIENT_RESOURCES)
-			vm_err_wrap(
-			        err, "%s",
-			        vm_fs_path(machine->dir_fd, NULL, directory, sizeof(directory)));
-		return vm_err_hint(err, "%s", refusals[i].hint);
-	}
-	return vm_err_set(err, VM_ERR_HYPERVISOR, "%s: %s", what, message);
+	return vm_refuse(machine, refusals, VM_ARRAY_LEN(refusals), what, message, err);
 }
 
 /* What the VMM had to say: the lines after the last trace of a state. "" if nothing. */
