@@ -107,12 +107,10 @@ strike() {
 	done
 }
 
-# bats test_tags=driver
 @test "start" {
 	scenario_start
 }
 
-# bats test_tags=driver
 @test "stop, and stop by force" {
 	scenario_stop
 }
@@ -121,12 +119,10 @@ strike() {
 	scenario_discard
 }
 
-# bats test_tags=driver
 @test "pause" {
 	scenario_pause
 }
 
-# bats test_tags=driver
 @test "resume" {
 	scenario_resume
 }
@@ -136,7 +132,6 @@ strike() {
 	scenario_standby
 }
 
-# bats test_tags=driver
 @test "restore" {
 	scenario_restore
 }
@@ -149,7 +144,6 @@ strike() {
 	scenario_create
 }
 
-# bats test_tags=driver
 @test "fork of a standby" {
 	scenario_fork
 }
@@ -167,7 +161,6 @@ strike() {
 	scenario_snapshot
 }
 
-# bats test_tags=driver
 @test "snapshot create of a running source" {
 	scenario_snapshot_running
 }

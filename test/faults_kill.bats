@@ -54,12 +54,10 @@ strike() {
 	scenario_discard
 }
 
-# bats test_tags=driver
 @test "pause" {
 	scenario_pause
 }
 
-# bats test_tags=driver
 @test "resume" {
 	scenario_resume
 }
@@ -100,7 +98,6 @@ strike() {
 	scenario_snapshot
 }
 
-# bats test_tags=driver
 @test "snapshot create of a running source" {
 	scenario_snapshot_running
 }
