@@ -16,6 +16,8 @@ static void check_kvm(const struct vm_kvm_status *kvm, struct vm_findings *findi
 
 	if (kvm->verdict == VM_KVM_DENIED)
 		hint = "add yourself to the group 'kvm'";
+	else if (kvm->verdict == VM_KVM_BROKEN && kvm->cached)
+		hint = "'vmctl doctor --repair' tries again";
 	if (!good)
 		vm_findings_hint(finding, hint);
 }
@@ -92,7 +94,9 @@ int vm_doctor_hypervisors(struct vm_op *op, struct vm_findings *findings, struct
 {
 	struct vm_kvm_status kvm;
 
-	if (vm_kvm_status(op->root->store, &kvm, err) < 0)
+	if (vm_kvm_status(op->root->store, &kvm, err) < 0 ||
+	    (findings->repair && kvm.cached && kvm.verdict == VM_KVM_BROKEN &&
+	     vm_kvm_try_again(op->root->store, &kvm, err) < 0))
 		return -1;
 	check_kvm(&kvm, findings);
 	for (size_t i = 0; vm_drivers[i]; i++)

@@ -307,3 +307,9 @@ int vm_kvm_status(struct vm_store *store, struct vm_kvm_status *ret, struct vm_e
 {
 	return vm_kvm_status_device(store, DEVICE, ret, err);
 }
+
+int vm_kvm_try_again(struct vm_store *store, struct vm_kvm_status *ret, struct vm_err *err)
+{
+	return vm_store_put_meta(store, META_KEY, "", err) < 0 ? -1
+	                                                       : vm_kvm_status(store, ret, err);
+}

@@ -48,6 +48,12 @@ int vm_kvm_measure(struct vm_kvm_status *ret, struct vm_err *err);
  */
 int vm_kvm_status(struct vm_store *store, struct vm_kvm_status *ret, struct vm_err *err);
 
+/*
+ * The same, but what is remembered is forgotten: one that hung may just have been stopped. Errors:
+ * those of the store, too.
+ */
+int vm_kvm_try_again(struct vm_store *store, struct vm_kvm_status *ret, struct vm_err *err);
+
 /* The two for tests: of another device, with another patience for one that hangs. */
 enum { VM_KVM_PATIENCE_MS = 3000 };
 int vm_kvm_measure_device(const char *device, int64_t patience_ms, struct vm_kvm_status *ret,

@@ -253,6 +253,16 @@ static void whether_it_can_be_opened_is_looked_at_each_time(void **state)
 	assert_false(status.cached);
 }
 
+static void what_is_remembered_can_be_forgotten(void **state)
+{
+	struct fixture *f = *state;
+	struct vm_kvm_status status;
+
+	put_rate(f, "0");
+	assert_works(f, vm_kvm_try_again(f->store, &status, &f->err));
+	assert_false(status.cached);
+}
+
 static void what_fails_at_once_is_not_remembered(void **state)
 {
 	struct fixture *f = *state;
@@ -319,6 +329,7 @@ int main(void)
 	        TEST(what_is_remembered_is_not_measured),
 	        TEST(of_another_boot_or_unreadable_it_is_measured_anew),
 	        TEST(whether_it_can_be_opened_is_looked_at_each_time),
+	        TEST(what_is_remembered_can_be_forgotten),
 	        TEST(what_fails_at_once_is_not_remembered),
 	        TEST(a_store_that_cannot_be_written_or_read_is_no_error),
 	        TEST(a_value_is_kept_and_replaced),
