@@ -219,13 +219,14 @@ half_made() {
 		[ "${CI:-}" != true ] || fail 'mkfs.ext4 and root are needed'
 		skip 'needs mkfs.ext4 and root'
 	fi
-	truncate -s 80M image
+	truncate -s 93M image
 	mkfs.ext4 -q image
 	mkdir -m 0700 root
 	mount -o loop image root
 	vmctl_yaml 'limits:' '  min_free_disk: 0'
-	# 40 MiB that cannot be shared: with a snapshot of 16 MiB it fits once, but not twice.
-	head -c 40M /dev/urandom >data.img
+	# 42 MiB that cannot be shared: they fit once, but not twice; 16 MiB of memory do fit, also where
+	# the guest has as much on the disk already.
+	head -c 42M /dev/urandom >data.img
 	make_running src --disk id=data,path=data.img
 	rm data.img
 	local before pid generation target
