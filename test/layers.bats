@@ -16,12 +16,12 @@ teardown() {
 }
 
 @test "forks of one source at once all succeed, each on the same frozen layer, with a disk of its own" {
-	local i pids=() frozen tick
+	local name pids=() frozen tick forks=(web-1 web-2 web-3 web-4 web-5 web-6)
 	make_layered src
 	vmctl standby src
 	tick=$(last_tick src)
-	for i in 1 2 3 4 5 6; do
-		vmctl fork src "web-$i" >/dev/null &
+	for name in "${forks[@]}"; do
+		vmctl fork src "$name" >/dev/null &
 		pids+=($!)
 	done
 	wait_all "${pids[@]}"
@@ -29,20 +29,20 @@ teardown() {
 	# The source has one new layer, whoever came first; all others have found it empty.
 	frozen=$(layers_of src)
 	assert_equal "$(wc -l <<<"$frozen")" 1
-	for i in 1 2 3 4 5 6; do
-		assert_equal "$(layers_of "web-$i")" "$frozen"
-		wait_for ticked_past "web-$i" "$((tick + 2))"
-		assert_equal "$(first_tick "web-$i")" "$((tick + 1))"
+	for name in "${forks[@]}"; do
+		assert_equal "$(layers_of "$name")" "$frozen"
+		wait_for ticked_past "$name" "$((tick + 2))"
+		assert_equal "$(first_tick "$name")" "$((tick + 1))"
 	done
 	# Links of one file: seven directories have it.
 	assert_equal "$(stat -c %h "$(dir_of src)/$frozen")" 7
 	assert_equal "$(layered_counter src)" "$tick"
-	for i in 1 2 3 4 5 6; do
-		assert_equal "$(stat -c %h "$(disk_of "web-$i")")" 2
+	for name in "${forks[@]}"; do
+		assert_equal "$(stat -c %h "$(disk_of "$name")")" 2
 		# Not by force: what a guest has not flushed is lost with its VMM, as with a disk's cache.
-		vmctl standby "web-$i" >/dev/null
-		assert_sound_layers "web-$i"
-		assert [ "$(layered_counter "web-$i")" -ge "$(last_tick "web-$i")" ]
+		vmctl standby "$name" >/dev/null
+		assert_sound_layers "$name"
+		assert [ "$(layered_counter "$name")" -ge "$(last_tick "$name")" ]
 	done
 	assert_sound_layers src
 	assert_clean
@@ -152,8 +152,8 @@ teardown() {
 	vmctl snapshot create src base
 	tick=$(last_tick src)
 	wait_for ticked_past src "$((tick + 3))"
-	for i in 1 2 3; do
-		vmctl fork src/base "web-$i" >/dev/null &
+	for name in web-1 web-2 web-3; do
+		vmctl fork src/base "$name" >/dev/null &
 		pids+=($!)
 	done
 	wait_all "${pids[@]}"
