@@ -57,12 +57,12 @@ make() {
 	assert_equal "$(make c --kernel "$guest" --network user)" qemu
 	assert_equal "$(make d --kernel "$guest" --machine q35)" qemu
 	assert_equal "$(make e --kernel "$guest" --accelerator tcg)" qemu
-	run -8 --separate-stderr vmctl create f --kernel "$guest" --hypervisor firecracker --network user
+	run -8 --separate-stderr vmctl create no-vm --kernel "$guest" --hypervisor firecracker --network user
 	[[ $stderr = *network* ]] || fail "$stderr"
-	run -8 vmctl create f --kernel "$guest" --hypervisor firecracker --disk size=1M,format=qcow2
-	run -8 vmctl create f --kernel "$guest" --hypervisor qemu --machine pc
-	run -8 vmctl create f --kernel "$guest" --hypervisor qemu --accelerator hvf
-	run -3 vmctl inspect f
+	run -8 vmctl create no-vm --kernel "$guest" --hypervisor firecracker --disk size=1M,format=qcow2
+	run -8 vmctl create no-vm --kernel "$guest" --hypervisor qemu --machine pc
+	run -8 vmctl create no-vm --kernel "$guest" --hypervisor qemu --accelerator hvf
+	run -3 vmctl inspect no-vm
 }
 
 @test "when nothing suits, the reason of each is told, and nothing is made" {
