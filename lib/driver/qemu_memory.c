@@ -23,12 +23,12 @@
 /* As vm_op_check_disk(), for what a VMM will take while it runs. */
 static int check_room(const struct vm_machine *machine, uint64_t need, struct vm_err *err)
 {
-	uint64_t reserve = machine->root->config.min_free_disk_bytes, free_bytes;
+	uint64_t kept = machine->root->config.min_free_disk_bytes, free_bytes;
 	char directory[VM_PATH_SHOWN], want[16], have[16];
 
 	if (vm_fs_free_bytes(machine->dir_fd, &free_bytes, err) < 0)
 		return -1;
-	if (free_bytes >= reserve && free_bytes - reserve >= need)
+	if (free_bytes >= kept && free_bytes - kept >= need)
 		return 0;
 	vm_err_set(err, VM_ERR_INSUFFICIENT_RESOURCES,
 	           "%s: guest memory takes %s on the disk, of which %s are free",

@@ -256,7 +256,7 @@ static void the_accelerator_of_an_instance_has_a_reason(void **state)
 	char none[] = "{}", asks[] = "{\"accelerator\": \"tcg\"}",
 	     automatic[] = "{\"accelerator\": \"auto\"}", path[96], buf[160];
 	struct vm_kvm_status kvm;
-	struct test_dir dir;
+	struct test_dir dir = {.fd = -1};
 	struct vm_err err = {0};
 	bool good;
 

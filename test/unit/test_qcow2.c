@@ -16,7 +16,7 @@ enum { REFCOUNT_ORDER = 96, HEADER_BYTES = 100, EXTENSION = 104, BACKING = 128, 
 #define GIB (UINT64_C(1) << 30)
 #define TIB (UINT64_C(1) << 40)
 
-static struct test_dir dir;
+static struct test_dir dir = {.fd = -1};
 
 static int setup(void **state)
 {
