@@ -106,8 +106,8 @@ assert_unharmed() {
 	# Without room for SQLite's index of its log nobody but vmctl can read the store.
 	sql_works || return 0
 	run "$top/test/storm-check"
-	# What is free for an instant may be gone at the next look.
-	[ "$status" = 0 ] || sql_works || return 0
+	# What is free for an instant may be gone at the next look, and be there again at the one after.
+	[[ $status = 0 || $output != *'the store does not answer'* ]] || return 0
 	assert_equal "$status $output" "0 $output"
 }
 
