@@ -71,6 +71,8 @@ static int refused(const struct vm_machine *machine, const char *method, const c
 	return -1;
 }
 
+enum { DEATH_WAIT_MS = 1000 }; /* from the end of a connection to that of the process */
+
 /* A call that failed because the VMM is gone: its log says more than a broken connection. */
 static int explain_death(struct vm_machine *machine, struct vm_err *err)
 {
@@ -80,7 +82,7 @@ static int explain_death(struct vm_machine *machine, struct vm_err *err)
 		return -1;
 	struct vm_err ignored = {0};
 
-	if (vm_vmm_wait(&machine->vmm, vm_monotonic_ms() + 100, &ignored) != 0)
+	if (vm_vmm_wait(&machine->vmm, vm_monotonic_ms() + DEATH_WAIT_MS, &ignored) != 0)
 		return -1;
 	vm_vmm_log_tail(machine->dir_fd, VM_VMM_LOG, tail, sizeof(tail));
 	if (tail[0])
