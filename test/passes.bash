@@ -85,23 +85,30 @@ bats_all() {
 	done
 }
 
-# Another pass, beside the first: each mostly waits for its one guest. What it prints and counts
-# goes to files of its own, and is shown and added when the first has come to its end.
+# Other passes, beside the first: each mostly waits for its one guest. They come one after the other, for
+# with more than two at a time the machine is what is waited for. What they print and count goes to
+# files of their own, and is shown and added when the first has come to its end. BUILD HYPERVISOR ...
 start_beside() {
 	local dir
+	[ $# -gt 0 ] || return 0
 	dir=$(mktemp -d "$top/build/run.XXXXXX") || return
-	pass_beside "$dir" "$1" "$2" >"$dir/log" 2>&1 &
+	passes_beside "$dir" "$@" >"$dir/log" 2>&1 &
 	beside+=($!)
 	beside_work+=("$dir")
-	printf 'beside what follows runs the pass of %s with %s; its output comes at the end\n' "$1" "$2"
+	printf 'beside what follows run the passes of:%s; their output comes at the end\n' \
+		"$(printf ' %s with %s' "$@")"
 }
 
 # In a subshell.
-pass_beside() {
+passes_beside() {
 	work=$1 passed=0 failed=0 skipped=0 failures=() skips=()
 	trap '[ ${#children[@]} = 0 ] || kill -TERM "${children[@]}" 2>/dev/null; exit 130' TERM
 	sanitizer_env
-	bats_all "$2" "$3"
+	shift
+	while [ $# -gt 0 ]; do
+		bats_all "$1" "$2"
+		shift 2
+	done
 	printf '%s\n' "${failures[@]}" >"$work/failures"
 	printf '%s\n' "${skips[@]}" >"$work/skips"
 	printf '%d %d %d\n' "$passed" "$failed" "$skipped" >"$work/counted"
@@ -204,18 +211,19 @@ prepare_microvms() {
 	done
 }
 
-# All passes: the first in the foreground, with the others beside it. A pass that would run nothing is told
+# All passes: the first in the foreground, and the others beside it. A pass that would run nothing is told
 # in one line; the first is run in any case, for what needs no microVM.
 bats_passes() {
-	local hypervisor first=${hypervisors[0]}
-	[ "$do_san" = no ] || start_beside build/san "$first"
+	local hypervisor first=${hypervisors[0]} others=()
+	[ "$do_san" = no ] || others+=(build/san "$first")
 	for hypervisor in "${hypervisors[@]:1}"; do
 		if [ -n "${obstacle_of[$hypervisor]:-}" ]; then
 			[ "$ci" = yes ] || skip "bats files with $hypervisor: ${obstacle_of[$hypervisor]}"
 		else
-			start_beside build "$hypervisor"
+			others+=(build "$hypervisor")
 		fi
 	done
+	start_beside "${others[@]}"
 	bats_all build "$first"
 	join_beside
 }
