@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "driver/refuse.h"
 #include "fs.h"
 #include "util.h"
 
@@ -230,18 +231,6 @@ const char *vm_alias_message(const struct vm_alias *alias)
 /* --- the load -----------------------------------------------------------------------------------
  */
 
-/* Ends a VMM that must not run, so that failure leaves none. */
-static void end_vmm(struct vm_machine *machine)
-{
-	struct vm_err ignored = {0};
-
-	if (machine->vmm.pid_fd >= 0)
-		vm_vmm_kill(&machine->vmm, &ignored);
-	vm_vmm_close(&machine->vmm);
-	vm_err_clear(&ignored);
-	vm_driver_clean(machine->driver, machine->dir_fd, &ignored);
-}
-
 static int load_by_link(struct vm_machine *machine, struct vm_err *err)
 {
 	const struct vm_alias *alias = machine->alias;
@@ -277,6 +266,6 @@ int vm_alias_load(struct vm_machine *machine, bool resume, struct vm_err *err)
 	if (rc == 0 && resume)
 		rc = machine->driver->resume(machine, err);
 	if (rc < 0)
-		end_vmm(machine);
+		vm_abandon(machine);
 	return rc;
 }

@@ -27,15 +27,15 @@ int vm_choose_suits(const struct vm_root *root, const struct vm_driver *driver,
 	return driver->suits ? driver->suits(root, spec, err) : 0;
 }
 
-static int choose(const struct vm_root *root, const struct vm_spec *spec,
-                  const struct vm_driver **ret, struct vm_err *err)
+int vm_choose_auto(const struct vm_root *root, const struct vm_spec *spec,
+                   const struct vm_driver **ret, char *passed, size_t size, struct vm_err *err)
 {
-	char reasons[sizeof(err->hint)] = "";
 	bool only_asks = true; /* for what none of them has, on whatever host */
 
+	passed[0] = '\0';
 	for (size_t i = 0; vm_drivers[i]; i++) {
 		struct vm_err why = {0};
-		size_t used = strlen(reasons);
+		size_t used = strlen(passed);
 
 		if (vm_choose_suits(root, vm_drivers[i], spec, &why) == 0) {
 			*ret = vm_drivers[i];
@@ -48,12 +48,12 @@ static int choose(const struct vm_root *root, const struct vm_spec *spec,
 			return -1;
 		}
 		only_asks &= why.code != VM_ERR_HYPERVISOR;
-		snprintf(reasons + used, sizeof(reasons) - used, "%s%s: %.160s", used ? "; " : "",
+		snprintf(passed + used, size - used, "%s%s: %.160s", used ? "; " : "",
 		         vm_drivers[i]->name, why.message);
 	}
 	vm_err_set(err, only_asks ? VM_ERR_UNSUPPORTED : VM_ERR_HYPERVISOR,
 	           "no hypervisor here runs this guest");
-	return vm_err_hint(err, "%s", reasons);
+	return vm_err_hint(err, "%s", passed);
 }
 
 int vm_choose_driver(const struct vm_root *root, const struct vm_spec *spec,
@@ -61,9 +61,10 @@ int vm_choose_driver(const struct vm_root *root, const struct vm_spec *spec,
 {
 	const char *name = vm_choose_wanted(root, spec);
 	const struct vm_driver *driver;
+	char passed[sizeof(err->hint)];
 
 	if (strcmp(name, VM_HYPERVISOR_AUTO) == 0)
-		return choose(root, spec, ret, err);
+		return vm_choose_auto(root, spec, ret, passed, sizeof(passed), err);
 	if (vm_driver_find(name, &driver, err) < 0 || driver->check_spec(spec, err) < 0)
 		return -1;
 	*ret = driver;

@@ -20,6 +20,12 @@ int vm_choose_driver(const struct vm_root *root, const struct vm_spec *spec,
                      const struct vm_driver **ret, struct vm_err *err);
 /* The name that is asked for, or "auto"; `spec` may be NULL. Borrowed. */
 const char *vm_choose_wanted(const struct vm_root *root, const struct vm_spec *spec);
+/*
+ * What "auto" comes to; `spec` may be NULL: for any guest. What was passed over before, and why, is
+ * written to `passed`, "" for nothing, also when none suits. Errors: as vm_choose_driver().
+ */
+int vm_choose_auto(const struct vm_root *root, const struct vm_spec *spec,
+                   const struct vm_driver **ret, char *passed, size_t size, struct vm_err *err);
 /* Whether a driver is installed and would run a guest (NULL: any) well here: 0, or -1 and why. */
 int vm_choose_suits(const struct vm_root *root, const struct vm_driver *driver,
                     const struct vm_spec *spec, struct vm_err *err);

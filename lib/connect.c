@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -13,7 +14,11 @@
 
 enum { WAIT_SLICE_MS = 250 };
 
-int vm_connect_slice(int64_t deadline_ms, const char *step, int *ret_ms, struct vm_err *err)
+/*
+ * How long the next sleep may be; -1 when the deadline has passed or a signal asks to stop. Sleeps
+ * are short because a signal that arrives between this look and the sleep does not end that.
+ */
+static int next_slice(int64_t deadline_ms, const char *step, int *ret_ms, struct vm_err *err)
 {
 	int64_t left = deadline_ms - vm_monotonic_ms();
 
@@ -25,6 +30,19 @@ int vm_connect_slice(int64_t deadline_ms, const char *step, int *ret_ms, struct 
 	}
 	*ret_ms = left < WAIT_SLICE_MS ? (int)left : WAIT_SLICE_MS;
 	return 0;
+}
+
+int vm_connect_wait(int fd, short events, int64_t deadline_ms, const char *step, struct vm_err *err)
+{
+	struct pollfd p = {.fd = fd, .events = events};
+	int slice, n;
+
+	do {
+		if (next_slice(deadline_ms, step, &slice, err) < 0)
+			return -1;
+		n = poll(&p, 1, slice);
+	} while (n == 0 || (n < 0 && errno == EINTR));
+	return n < 0 ? vm_err_sys(err, "waiting for the socket") : 0;
 }
 
 /* The socket file itself, so that its path's length does not matter (sun_path holds 107 bytes). */
@@ -81,7 +99,7 @@ int vm_connect(int dir_fd, const char *name, int64_t deadline_ms, struct vm_err 
 	for (;;) {
 		struct timeval tv = {0};
 
-		if (vm_connect_slice(deadline_ms, "connecting", &slice, err) < 0)
+		if (next_slice(deadline_ms, "connecting", &slice, err) < 0)
 			return -1;
 		tv.tv_usec = (suseconds_t)slice * 1000; /* below a second, see WAIT_SLICE_MS */
 		if (setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof(tv)) < 0)

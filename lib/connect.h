@@ -17,10 +17,11 @@
 int vm_connect(int dir_fd, const char *name, int64_t deadline_ms, struct vm_err *err);
 
 /*
- * How long the next sleep of a wait may be; -1 when the deadline has passed (timeout, "timed out
- * while STEP") or a signal asks to stop. Sleeps are short because a signal that arrives between
- * this look and the sleep does not end that.
+ * Waits until poll() says one of `events` of the socket: 0. -1: timeout ("timed out while STEP"),
+ * also where it is ready but the deadline has passed, so that a peer that never stops talking is
+ * not listened to for ever; system (also "interrupted").
  */
-int vm_connect_slice(int64_t deadline_ms, const char *step, int *ret_ms, struct vm_err *err);
+int vm_connect_wait(int fd, short events, int64_t deadline_ms, const char *step,
+                    struct vm_err *err);
 
 #endif

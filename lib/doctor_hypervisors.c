@@ -66,28 +66,22 @@ static void check_wanted(struct vm_op *op, const char *wanted, struct vm_finding
 static void check_choice(struct vm_op *op, struct vm_findings *findings)
 {
 	const char *wanted = vm_choose_wanted(op->root, NULL);
-	char passed[400] = "";
+	const struct vm_driver *driver;
+	struct vm_err why = {0};
+	char passed[sizeof(why.hint)];
 
 	if (strcmp(wanted, VM_HYPERVISOR_AUTO) != 0) {
 		check_wanted(op, wanted, findings);
 		return;
 	}
-	for (size_t i = 0; vm_drivers[i]; i++) {
-		struct vm_err why = {0};
-		size_t used = strlen(passed);
-
-		if (vm_choose_suits(op->root, vm_drivers[i], NULL, &why) == 0) {
-			vm_findings_add(findings, VM_FINDING_OK, "hypervisor",
-			                "auto chooses %s%s%s", vm_drivers[i]->name,
-			                passed[0] ? "; not " : "", passed);
-			return;
-		}
-		snprintf(passed + used, sizeof(passed) - used, "%s%s: %.150s", used ? "; " : "",
-		         vm_drivers[i]->name, why.message);
-	}
-	vm_findings_hint(vm_findings_add(findings, VM_FINDING_ERROR, "hypervisor",
-	                                 "nothing here runs guests well: %s", passed),
-	                 "install one of them");
+	if (vm_choose_auto(op->root, NULL, &driver, passed, sizeof(passed), &why) == 0)
+		vm_findings_add(findings, VM_FINDING_OK, "hypervisor", "auto chooses %s%s%s",
+		                driver->name, passed[0] ? "; not " : "", passed);
+	else
+		vm_findings_hint(vm_findings_add(findings, VM_FINDING_ERROR, "hypervisor",
+		                                 "nothing here runs guests well: %s",
+		                                 why.hint[0] ? why.hint : why.message),
+		                 "install one of them");
 }
 
 int vm_doctor_hypervisors(struct vm_op *op, struct vm_findings *findings, struct vm_err *err)

@@ -163,9 +163,13 @@ static enum vm_lock_mode mode_by_row(const struct vm_driver *driver, const struc
 	VM_AUTO(vm_spec_free) struct vm_spec spec;
 	enum vm_lock_mode mode = VM_LOCK_EXCLUSIVE;
 	struct vm_err ignored = {0};
-	json_t *json = json_loads(row->spec, 0, NULL);
+	json_t *json;
 
 	vm_spec_init(&spec);
+	/* Where there are no disks in layers the spec says nothing that matters here. */
+	if (!driver->caps.disk_qcow2)
+		return lock_mode_for(driver, row, &spec);
+	json = json_loads(row->spec, 0, NULL);
 	if (json && vm_spec_from_json(json, &spec, &ignored) == 0)
 		mode = lock_mode_for(driver, row, &spec);
 	json_decref(json);

@@ -60,21 +60,13 @@ static int flush(struct exchange *x, struct vm_err *err)
 
 static int wait_ready(const struct exchange *x, struct vm_err *err)
 {
-	struct pollfd p = {.fd = x->fd, .events = POLLIN};
 	const char *step = x->out_len > 0  ? "sending the request"
 	                   : x->in_len > 0 ? "receiving the rest of the answer"
 	                                   : "waiting for the answer";
-	int slice, n;
-
 	/* POLLIN also while sending: a peer may answer before it has taken the whole request. */
-	if (x->out_len > 0)
-		p.events |= POLLOUT;
-	do {
-		if (vm_connect_slice(x->deadline_ms, step, &slice, err) < 0)
-			return -1;
-		n = poll(&p, 1, slice);
-	} while (n == 0 || (n < 0 && errno == EINTR));
-	return n < 0 ? vm_err_sys(err, "waiting for the socket") : 0;
+	short events = x->out_len > 0 ? POLLIN | POLLOUT : POLLIN;
+
+	return vm_connect_wait(x->fd, events, x->deadline_ms, step, err);
 }
 
 static int make_room(struct exchange *x, struct vm_err *err)

@@ -168,6 +168,35 @@ int vm_overlay_check_depth(int dir_fd, const struct vm_spec *spec, struct vm_err
 	return 0;
 }
 
+static int pass(void *ctx, const char *name, struct vm_err *err)
+{
+	(void)ctx;
+	(void)name;
+	(void)err;
+	return 0;
+}
+
+/* Of a disk whose header was read. */
+static int check_read(int dir_fd, const struct vm_disk *disk, const struct vm_qcow2_info *info,
+                      struct vm_err *err)
+{
+	char file[VM_DISK_FILE_SIZE];
+
+	vm_disk_file(disk, file);
+	if (disk->size_bytes != 0 && info->size_bytes != disk->size_bytes)
+		return vm_err_set(err, VM_ERR_CORRUPT,
+		                  "%s is a disk of %ju bytes, it had %ju when it was recorded",
+		                  file, (uintmax_t)info->size_bytes, (uintmax_t)disk->size_bytes);
+	return vm_qcow2_chain(dir_fd, file, pass, NULL, err);
+}
+
+int vm_overlay_check(int dir_fd, const struct vm_disk *disk, struct vm_err *err)
+{
+	struct vm_qcow2_info info = {0};
+
+	return read_disk(dir_fd, disk, &info, err) < 0 ? -1 : check_read(dir_fd, disk, &info, err);
+}
+
 int vm_overlay_below_empty(int dir_fd, const struct vm_disk *disk,
                            char ret_layer[VM_LAYER_NAME_SIZE], struct vm_err *err)
 {
@@ -179,7 +208,7 @@ int vm_overlay_below_empty(int dir_fd, const struct vm_disk *disk,
 	snprintf(ret_layer, VM_LAYER_NAME_SIZE, "%.*s", VM_LAYER_NAME_SIZE - 1,
 	         info.untouched && info.backed && is_layer_of(disk, info.backing) ? info.backing
 	                                                                          : "");
-	return ret_layer[0] ? vm_overlay_check(dir_fd, disk, err) : 0;
+	return ret_layer[0] ? check_read(dir_fd, disk, &info, err) : 0;
 }
 
 static int freeze_disk(int dir_fd, const struct vm_disk *disk, bool may_change,
@@ -238,29 +267,6 @@ int vm_overlay_share(int from_fd, const char *layer, int to_fd, const struct vm_
 	    vm_qcow2_chain(from_fd, layer, link_layer, &share, err) < 0)
 		return -1;
 	return vm_overlay_put(to_fd, disk, layer, ignored, err);
-}
-
-static int pass(void *ctx, const char *name, struct vm_err *err)
-{
-	(void)ctx;
-	(void)name;
-	(void)err;
-	return 0;
-}
-
-int vm_overlay_check(int dir_fd, const struct vm_disk *disk, struct vm_err *err)
-{
-	char file[VM_DISK_FILE_SIZE];
-	struct vm_qcow2_info info = {0};
-
-	if (read_disk(dir_fd, disk, &info, err) < 0)
-		return -1;
-	if (disk->size_bytes != 0 && info.size_bytes != disk->size_bytes)
-		return vm_err_set(err, VM_ERR_CORRUPT,
-		                  "%s is a disk of %ju bytes, it had %ju when it was recorded",
-		                  vm_disk_file(disk, file), (uintmax_t)info.size_bytes,
-		                  (uintmax_t)disk->size_bytes);
-	return vm_qcow2_chain(dir_fd, vm_disk_file(disk, file), pass, NULL, err);
 }
 
 /* --- tidying ------------------------------------------------------------------------------------

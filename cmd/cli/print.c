@@ -51,15 +51,14 @@ static json_t *disks_json(const struct vm_spec *spec)
 
 	for (size_t i = 0; i < spec->disk_count; i++) {
 		const struct vm_disk *disk = &spec->disks[i];
-		char file[VM_DISK_ID_MAX + sizeof("disk-.img")];
+		char file[VM_DISK_FILE_SIZE];
 
-		(void)snprintf(file, sizeof(file), "disk-%s.img", disk->id);
-		if (json_array_append_new(list,
-		                          json_pack("{s:s, s:s, s:I, s:s, s:b, s:b}", "id",
-		                                    disk->id, "file", file, "size_bytes",
-		                                    (json_int_t)disk->size_bytes, "format",
-		                                    vm_disk_format_name(disk->format), "read_only",
-		                                    disk->read_only, "root", disk->root)) < 0) {
+		if (json_array_append_new(
+		            list, json_pack("{s:s, s:s, s:I, s:s, s:b, s:b}", "id", disk->id,
+		                            "file", vm_disk_file(disk, file), "size_bytes",
+		                            (json_int_t)disk->size_bytes, "format",
+		                            vm_disk_format_name(disk->format), "read_only",
+		                            disk->read_only, "root", disk->root)) < 0) {
 			json_decref(list);
 			return NULL;
 		}

@@ -192,22 +192,14 @@ static int query(struct vm_machine *machine, enum vm_guest_state *ret, struct vm
 	return rc;
 }
 
-/* A change of state that timed out may still have happened: ask before calling it a failure. */
 static int set_state(struct vm_machine *machine, const char *state, enum vm_guest_state want,
                      struct vm_err *err)
 {
-	enum vm_guest_state now = VM_GUEST_NOT_STARTED;
-	struct vm_err second = {0};
-
 	if (vm_fc_call(machine, "PATCH", "/vm", json_pack("{s:s}", "state", state), NULL, err) == 0)
 		return 0;
 	if (err->code != VM_ERR_TIMEOUT)
 		return -1;
-	machine->deadline_ms = vm_monotonic_ms() + machine->root->config.api_timeout_ms;
-	if (query(machine, &now, &second) < 0 || now != want)
-		return -1;
-	vm_err_clear(err);
-	return 0;
+	return vm_confirm_state(machine, want, err);
 }
 
 static int pause_guest(struct vm_machine *machine, struct vm_err *err)

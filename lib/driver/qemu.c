@@ -86,13 +86,10 @@ static int query(struct vm_machine *machine, enum vm_guest_state *ret, struct vm
 	return vm_qemu_ask_status(&qmp, ret, err);
 }
 
-/* A change of state that timed out may still have happened: ask before calling it a failure. */
 static int set_state(struct vm_machine *machine, const char *command, enum vm_guest_state want,
                      struct vm_err *err)
 {
 	VM_AUTO(vm_qmp_close) struct vm_qmp qmp = VM_QMP_INIT;
-	enum vm_guest_state now = VM_GUEST_NOT_STARTED;
-	struct vm_err second = {0};
 
 	if (vm_qemu_attach(machine, &qmp, err) == 0 && vm_qemu_end_migration(&qmp, err) == 0 &&
 	    vm_qmp_call(&qmp, command, NULL, -1, NULL, err) == 0)
@@ -100,11 +97,7 @@ static int set_state(struct vm_machine *machine, const char *command, enum vm_gu
 	if (err->code != VM_ERR_TIMEOUT)
 		return vm_qemu_explain(machine, err);
 	vm_qmp_close(&qmp);
-	machine->deadline_ms = vm_monotonic_ms() + machine->root->config.api_timeout_ms;
-	if (query(machine, &now, &second) < 0 || now != want)
-		return -1;
-	vm_err_clear(err);
-	return 0;
+	return vm_confirm_state(machine, want, err);
 }
 
 static int pause_guest(struct vm_machine *machine, struct vm_err *err)

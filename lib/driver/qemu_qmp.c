@@ -24,19 +24,6 @@ void vm_qmp_close(struct vm_qmp *qmp)
 	qmp->len = qmp->size = 0;
 }
 
-static int wait_for(const struct vm_qmp *qmp, short events, const char *step, struct vm_err *err)
-{
-	struct pollfd p = {.fd = qmp->fd, .events = events};
-	int slice, n;
-
-	do {
-		if (vm_connect_slice(qmp->deadline_ms, step, &slice, err) < 0)
-			return -1;
-		n = poll(&p, 1, slice);
-	} while (n == 0 || (n < 0 && errno == EINTR));
-	return n < 0 ? vm_err_sys(err, "waiting for QMP") : 0;
-}
-
 static int make_room(struct vm_qmp *qmp, struct vm_err *err)
 {
 	size_t size = qmp->size ? qmp->size * 2 : RECEIVE_SIZE;
@@ -58,7 +45,8 @@ static int receive(struct vm_qmp *qmp, struct vm_err *err)
 {
 	ssize_t n;
 
-	if (make_room(qmp, err) < 0 || wait_for(qmp, POLLIN, "waiting for QMP's answer", err) < 0)
+	if (make_room(qmp, err) < 0 ||
+	    vm_connect_wait(qmp->fd, POLLIN, qmp->deadline_ms, "waiting for QMP's answer", err) < 0)
 		return -1;
 	n = recv(qmp->fd, qmp->in + qmp->len, qmp->size - qmp->len, MSG_DONTWAIT);
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
@@ -140,7 +128,7 @@ static int send_text(struct vm_qmp *qmp, char *text, int pass_fd, struct vm_err 
 			control.header.cmsg_len = CMSG_LEN(sizeof(int));
 			memcpy(CMSG_DATA(&control.header), &pass_fd, sizeof(pass_fd));
 		}
-		if (wait_for(qmp, POLLOUT, "sending to QMP", err) < 0)
+		if (vm_connect_wait(qmp->fd, POLLOUT, qmp->deadline_ms, "sending to QMP", err) < 0)
 			return -1;
 		n = sendmsg(qmp->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
 		if (n < 0 && (errno == EAGAIN || errno == EINTR))

@@ -8,10 +8,7 @@
  * privately exists in the VMM alone, and goes into the state; qemu_flatten.c makes of that what can
  * be shared.
  */
-#include <errno.h>
 #include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "../fs.h"
 #include "../util.h"

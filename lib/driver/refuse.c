@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "../fs.h"
+#include "../util.h"
 
 int vm_refuse(const struct vm_machine *machine, const struct vm_refusal *rows, size_t count,
               const char *what, const char *message, struct vm_err *err)
@@ -22,6 +23,18 @@ int vm_refuse(const struct vm_machine *machine, const struct vm_refusal *rows, s
 		return vm_err_hint(err, "%s", rows[i].hint);
 	}
 	return vm_err_set(err, VM_ERR_HYPERVISOR, "%s: %s", what, message);
+}
+
+int vm_confirm_state(struct vm_machine *machine, enum vm_guest_state want, struct vm_err *err)
+{
+	enum vm_guest_state now = VM_GUEST_NOT_STARTED;
+	struct vm_err second = {0};
+
+	machine->deadline_ms = vm_monotonic_ms() + machine->root->config.api_timeout_ms;
+	if (machine->driver->query(machine, &now, &second) < 0 || now != want)
+		return -1;
+	vm_err_clear(err);
+	return 0;
 }
 
 int vm_abandon(struct vm_machine *machine)

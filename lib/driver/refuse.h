@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a VMM says when it refuses, as an error of ours; and the end of one that failed. For
- * drivers. */
+/* A VMM that refuses, does not answer in time, or has failed. */
 #ifndef VM_DRIVER_REFUSE_H
 #define VM_DRIVER_REFUSE_H
 
@@ -20,6 +19,12 @@ struct vm_refusal {
  */
 int vm_refuse(const struct vm_machine *machine, const struct vm_refusal *rows, size_t count,
               const char *what, const char *message, struct vm_err *err);
+
+/*
+ * Of a pause or resume that has failed with timeout: it may still have happened, so the guest is
+ * asked before it is called a failure. 0, without an error, if it is in the state `want`.
+ */
+int vm_confirm_state(struct vm_machine *machine, enum vm_guest_state want, struct vm_err *err);
 
 /* Ends a VMM that a failed boot or load has left, so that failure leaves no process. Returns -1. */
 int vm_abandon(struct vm_machine *machine);
