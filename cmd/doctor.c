@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "cli/cli.h"
+#include "cli/text.h"
 #include "driver/driver.h"
 #include "fault.h"
 #include "util.h"
@@ -35,12 +36,13 @@ static int option(void *ctx, int key, const char *value, struct vm_err *err)
 
 static const struct {
 	const char *mark, *name;
+	enum cli_colour colour;
 } levels[] = {
-        [VM_FINDING_OK] = {"OK", "ok"},
-        [VM_FINDING_WARNING] = {"WARN", "warning"},
-        [VM_FINDING_ERROR] = {"ERROR", "error"},
-        [VM_FINDING_LEFTOVER] = {"LEFT", "leftover"},
-        [VM_FINDING_REPAIRED] = {"FIXED", "repaired"},
+        [VM_FINDING_OK] = {"OK", "ok", CLI_GREEN},
+        [VM_FINDING_WARNING] = {"WARN", "warning", CLI_YELLOW},
+        [VM_FINDING_ERROR] = {"ERROR", "error", CLI_RED},
+        [VM_FINDING_LEFTOVER] = {"LEFT", "leftover", CLI_RED},
+        [VM_FINDING_REPAIRED] = {"FIXED", "repaired", CLI_CYAN},
 };
 
 static json_t *capabilities_json(const struct vm_driver *driver)
@@ -72,13 +74,29 @@ static json_t *finding_json(const struct vm_finding *finding)
 	return json;
 }
 
-static int print_json(const struct vm_finding *findings, size_t count, struct vm_err *err)
+static int print_json(struct cli *cli, const struct vm_finding *findings, size_t count,
+                      struct vm_err *err)
 {
 	json_t *list = json_array();
 
 	for (size_t i = 0; i < count; i++)
 		(void)json_array_append_new(list, finding_json(&findings[i]));
-	return cli_print_json(list, err);
+	return cli_print_json(cli, list, err);
+}
+
+enum { MESSAGE_COLUMN = 21 };
+
+static void print_line(const char *mark, enum cli_colour colour, const char *check,
+                       const char *label, const char *text)
+{
+	char line[sizeof(((struct vm_finding *)NULL)->message) + 16];
+	bool coloured = cli_colours();
+
+	(void)snprintf(line, sizeof(line), "%s%s", label, text);
+	cli_text_clean(line, cli_table_width() > 0);
+	(void)printf("%s%-5s%s  %-12s  ", cli_colour_on(colour, coloured), mark,
+	             cli_colour_off(colour, coloured), check);
+	cli_text_print(line, MESSAGE_COLUMN);
 }
 
 static void print_text(const struct vm_finding *findings, size_t count)
@@ -86,10 +104,10 @@ static void print_text(const struct vm_finding *findings, size_t count)
 	for (size_t i = 0; i < count; i++) {
 		const struct vm_finding *finding = &findings[i];
 
-		(void)printf("%-5s  %-12s  %s\n", levels[finding->level].mark, finding->check,
-		             finding->message);
+		print_line(levels[finding->level].mark, levels[finding->level].colour,
+		           finding->check, "", finding->message);
 		if (finding->hint[0] != '\0')
-			(void)printf("%-5s  %-12s  hint: %s\n", "", "", finding->hint);
+			print_line("", CLI_PLAIN, "", "hint: ", finding->hint);
 	}
 }
 
@@ -129,7 +147,7 @@ static int print_points(struct cli *cli, struct vm_err *err)
 			             info.may_fail ? "kill,fail" : "kill", info.what);
 	}
 	if (cli->output == CLI_JSON)
-		return cli_print_json(list, err);
+		return cli_print_json(cli, list, err);
 	json_decref(list);
 	if (!vm_fault_built_in())
 		cli_warn(cli, "this vmctl was built without FAULTS=1: the points are not in it");
@@ -151,7 +169,7 @@ static int run(struct cli *cli, struct vm_err *err)
 		return -1;
 	cli_progress_hide(&cli->progress);
 	if (cli->output == CLI_JSON) {
-		if (print_json(findings, count, err) < 0)
+		if (print_json(cli, findings, count, err) < 0)
 			return -1;
 	} else {
 		print_text(findings, count);

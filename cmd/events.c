@@ -20,6 +20,23 @@ enum { COLUMNS = 8, VERBS_SIZE = 512 };
 static const char *const header[COLUMNS] = {"TIME", "VERB",   "INSTANCE",   "OUTCOME",
                                             "TOOK", "WAITED", "RELOCATION", "MESSAGE"};
 
+/* On a terminal that is too narrow. */
+static const struct cli_column gives[COLUMNS] = {
+        {.rank = 2},              /* TIME */
+        {0},                      /* VERB */
+        {.least = 12},            /* INSTANCE */
+        {0},                      /* OUTCOME */
+        {.rank = 3},              /* TOOK */
+        {.rank = 4},              /* WAITED */
+        {.rank = 5},              /* RELOCATION */
+        {.least = 16, .rank = 1}, /* MESSAGE */
+};
+
+/* What event_json() makes, for --format; a test holds them against each other. */
+#define EVENT_SHAPE                                                                                \
+	"seq time verb instance_id name outcome duration_us lock_waited_us slot_waited_us"         \
+	" relocation disks repaired message"
+
 struct events_options {
 	bool follow;
 	int64_t since_us, until_us; /* 0: not given */
@@ -129,19 +146,21 @@ static json_t *event_json(const struct vm_past_event *event)
 	        cli_json_text(event->repaired), "message", cli_json_text(event->message));
 }
 
-static int print_lines(const struct vm_past_event *events, size_t count, struct vm_err *err)
+static int print_lines(struct cli *cli, const struct vm_past_event *events, size_t count,
+                       struct vm_err *err)
 {
+	json_t *list = cli->format_text != NULL ? json_array() : NULL;
+
+	/* A table by --format is to be seen as a whole, all else comes one by one. */
 	for (size_t i = 0; i < count; i++) {
 		json_t *json = event_json(&events[i]);
 
-		if (json == NULL)
-			return vm_err_set(err, VM_ERR_INSUFFICIENT_RESOURCES, "out of memory");
-		/* A failed write stays in stdout's error flag. */
-		(void)json_dumpf(json, stdout, JSON_COMPACT);
-		(void)putchar('\n');
-		json_decref(json);
+		if (list != NULL)
+			(void)json_array_append_new(list, json);
+		else if (cli_print_object(cli, json, err) < 0)
+			return -1;
 	}
-	return 0;
+	return list != NULL ? cli_print_json(cli, list, err) : 0;
 }
 
 static char *duration(int64_t us, struct vm_err *err)
@@ -149,20 +168,6 @@ static char *duration(int64_t us, struct vm_err *err)
 	if (us < 1000000)
 		return vm_strf(err, "%.1fms", (double)us / 1000);
 	return vm_strf(err, "%.1fs", (double)us / 1000000);
-}
-
-/* One line, and nothing in it commands the terminal. */
-static char *one_line(const char *text, struct vm_err *err)
-{
-	char *line = vm_strdup(text, err);
-
-	for (char *c = line; c != NULL && *c != '\0'; c++) {
-		if (*c == '\n' || *c == '\t')
-			*c = ' ';
-		else if ((unsigned char)*c < 0x20 || *c == 0x7f)
-			*c = '?';
-	}
-	return line;
 }
 
 static void put_event(struct cli_grid *grid, size_t row, const struct vm_past_event *event)
@@ -175,12 +180,13 @@ static void put_event(struct cli_grid *grid, size_t row, const struct vm_past_ev
 	cli_grid_put(grid, row, 1, vm_strdup(event->verb, &err));
 	cli_grid_put(grid, row, 2, vm_strdup(event->name, &err));
 	cli_grid_put(grid, row, 3, vm_strdup(event->outcome, &err));
+	cli_grid_colour(grid, row, 3, cli_outcome_colour(event->outcome));
 	cli_grid_put(grid, row, 4, duration(event->duration_us, &err));
 	if (waited_us > 0)
 		cli_grid_put(grid, row, 5, duration(waited_us, &err));
 	cli_grid_put(grid, row, 6, vm_strdup(event->relocation, &err));
 	if (event->message != NULL)
-		cli_grid_put(grid, row, 7, one_line(event->message, &err));
+		cli_grid_put(grid, row, 7, vm_strdup(event->message, &err));
 }
 
 static int print_table(const struct vm_past_event *events, size_t count, bool first, size_t *widths,
@@ -190,6 +196,7 @@ static int print_table(const struct vm_past_event *events, size_t count, bool fi
 
 	if (cli_grid_init(&grid, header, COLUMNS, count, err) < 0)
 		return -1;
+	grid.gives = gives;
 	for (size_t i = 0; i < count; i++)
 		put_event(&grid, i, &events[i]);
 	cli_grid_print_piece(&grid, first, widths);
@@ -210,7 +217,7 @@ static int print_new(struct cli *cli, struct vm_event_filter *filter, bool first
 	if (vm_events_list(cli->root.store, filter, &events, &count, &filter->after, err) < 0)
 		return -1;
 	cli_progress_hide(&cli->progress);
-	rc = cli->output == CLI_JSON ? print_lines(events, count, err)
+	rc = cli->output == CLI_JSON ? print_lines(cli, events, count, err)
 	                             : print_table(events, count, first, widths, err);
 	vm_past_events_free(events, count);
 	return rc < 0 ? -1 : cli_flush(cli);
@@ -270,6 +277,8 @@ static const struct cli_verb verb = {
                     " [-n LINES]",
         .operands = "[INSTANCE]",
         .max_operands = 1,
+        .flags = CLI_SHOWS,
+        .shape = EVENT_SHAPE,
         .options = events_options,
         .option = option,
         .run = run,

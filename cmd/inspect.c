@@ -36,6 +36,8 @@ static const struct cli_verb verb = {
         .operands = "INSTANCE ...",
         .min_operands = 1,
         .max_operands = CLI_ANY,
+        .flags = CLI_SHOWS,
+        .shape = CLI_INSTANCE_SHAPE " accelerator_reason",
         .run = run,
 };
 

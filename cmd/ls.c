@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <inttypes.h>
 #include <jansson.h>
-#include <langinfo.h>
-#include <locale.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "cli/cli.h"
 #include "cli/table.h"
+#include "cli/text.h"
 #include "cli/tree.h"
 #include "util.h"
 
@@ -164,6 +163,7 @@ static void put_row(struct cli_grid *grid, size_t row, const char *prefix,
 	cli_grid_put(grid, row, 0, vm_strf(&err, "%s%s", prefix, instance->name));
 	cli_grid_put(grid, row, 1, vm_strf(&err, "%.*s", SHORT_ID, instance->id));
 	cli_grid_put(grid, row, 2, vm_strdup(vm_state_name(instance->state), &err));
+	cli_grid_colour(grid, row, 2, cli_state_colour(instance->state));
 	cli_grid_put(grid, row, 3, vm_strdup(instance->hypervisor, &err));
 	cli_grid_put(grid, row, 4, vm_strf(&err, "%u", instance->vcpus));
 	cli_grid_put(
@@ -180,10 +180,22 @@ static int print_table(const struct selection *selection, const struct cli_tree_
 {
 	static const char *const header[] = {"NAME",   "ID",  "STATE",  "HYPERVISOR", "VCPUS",
 	                                     "MEMORY", "CID", "PARENT", "CREATED"};
+	static const struct cli_column gives[] = {
+	        {0},                         /* NAME */
+	        {.rank = 2},                 /* ID */
+	        {0},                         /* STATE */
+	        {.rank = 6},                 /* HYPERVISOR */
+	        {.rank = 7},                 /* VCPUS */
+	        {.rank = 4},                 /* MEMORY */
+	        {.rank = 8},                 /* CID */
+	        {.least = 8, .rank = 3},     /* PARENT */
+	        {.moment = true, .rank = 1}, /* CREATED */
+	};
 	VM_AUTO(cli_grid_free) struct cli_grid grid = {0};
 
 	if (cli_grid_init(&grid, header, VM_ARRAY_LEN(header), selection->count, err) < 0)
 		return -1;
+	grid.gives = gives;
 	for (size_t i = 0; i < selection->count; i++)
 		put_row(&grid, i, lines != NULL ? lines[i].prefix : "",
 		        lines != NULL ? lines[i].instance : &selection->instances[i]);
@@ -194,11 +206,9 @@ static int print_table(const struct selection *selection, const struct cli_tree_
 static int print_tree(const struct selection *selection, struct vm_err *err)
 {
 	struct cli_tree_line *lines = NULL;
-	bool utf8;
 	int rc;
 
-	utf8 = setlocale(LC_CTYPE, "") != NULL && strcmp(nl_langinfo(CODESET), "UTF-8") == 0;
-	if (cli_tree_make(selection->instances, selection->count, utf8, &lines, err) < 0)
+	if (cli_tree_make(selection->instances, selection->count, cli_utf8(), &lines, err) < 0)
 		return -1;
 	rc = print_table(selection, lines, err);
 	cli_tree_free(lines, selection->count);
@@ -216,7 +226,7 @@ static int print_objects(struct cli *cli, const struct selection *selection, str
 			list = NULL;
 			break;
 		}
-	return cli_print_json(list, err);
+	return cli_print_json(cli, list, err);
 }
 
 static int print_selection(struct cli *cli, const struct selection *selection, struct vm_err *err)
@@ -225,8 +235,8 @@ static int print_selection(struct cli *cli, const struct selection *selection, s
 
 	if (options->names || cli->quiet) {
 		for (size_t i = 0; i < selection->count; i++)
-			(void)puts(options->names ? selection->instances[i].name
-			                          : selection->instances[i].id);
+			cli_print_word(cli, options->names ? selection->instances[i].name
+			                                   : selection->instances[i].id);
 		return 0;
 	}
 	if (cli->output == CLI_JSON)
@@ -240,8 +250,10 @@ static int run(struct cli *cli, struct vm_err *err)
 	VM_AUTO(free_selection) struct selection selection = {0};
 
 	if (options->tree && (cli->quiet || cli->output == CLI_JSON))
-		return cli_usage(cli, err,
-		                 "--tree is a table: it goes neither with -q nor with -o json");
+		return cli_usage(
+		        cli, err,
+		        "--tree is a table: it goes neither with -q nor with -o json, -o yaml "
+		        "or --format");
 	if (cli_open(cli, VM_ROOT_READ, err) < 0 || select_instances(cli, &selection, err) < 0 ||
 	    filter(cli, &selection, err) < 0)
 		return -1;
@@ -253,7 +265,7 @@ static const struct cli_verb verb = {
         .synopsis = "[--state STATE[,STATE]] [--parent SOURCE] [--tree]",
         .operands = "[INSTANCE ...]",
         .max_operands = CLI_ANY,
-        .flags = CLI_PRINTS,
+        .flags = CLI_PRINTS | CLI_LISTS,
         .options = ls_options,
         .option = option,
         .run = run,

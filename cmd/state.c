@@ -103,8 +103,9 @@ static int run_show(struct cli *cli, struct vm_err *err)
 
 	if (vm_statefile_open(cli->operands[0], &file, err) < 0)
 		return -1;
-	return cli->output == CLI_JSON ? cli_print_json(file_json(cli->operands[0], &file), err)
-	                               : print_file(&file, err);
+	return cli->output == CLI_JSON
+	               ? cli_print_json(cli, file_json(cli->operands[0], &file), err)
+	               : print_file(&file, err);
 }
 
 static const struct cli_verb state_show = {
@@ -138,7 +139,7 @@ static int run_check(struct cli *cli, struct vm_err *err)
 			             file.info.format, file.driver->name, file.info.version);
 	}
 	if (cli->output == CLI_JSON)
-		return cli_print_json(list, err);
+		return cli_print_json(cli, list, err);
 	json_decref(list);
 	return 0;
 }
@@ -246,7 +247,7 @@ static json_t *changes_json(const struct vm_state_info *was, const struct vm_sta
 	return list;
 }
 
-static int print_changes_json(const char *to, const struct vm_state_info *was,
+static int print_changes_json(struct cli *cli, const char *to, const struct vm_state_info *was,
                               const struct vm_state_info *is, struct vm_err *err)
 {
 	json_t *cid = was->guest_cid != is->guest_cid
@@ -254,7 +255,8 @@ static int print_changes_json(const char *to, const struct vm_state_info *was,
 	                                  (json_int_t)is->guest_cid)
 	                      : json_null();
 
-	return cli_print_json(json_pack("{s:o, s:o, s:o}", "file", cli_json_text(to), "paths",
+	return cli_print_json(cli,
+	                      json_pack("{s:o, s:o, s:o}", "file", cli_json_text(to), "paths",
 	                                changes_json(was, is), "guest_cid", cid),
 	                      err);
 }
@@ -290,7 +292,7 @@ static int run_rewrite(struct cli *cli, struct vm_err *err)
 	if (rc < 0)
 		return -1;
 	if (cli->output == CLI_JSON)
-		return print_changes_json(options->to != NULL ? options->to : cli->operands[0],
+		return print_changes_json(cli, options->to != NULL ? options->to : cli->operands[0],
 		                          &file.info, &is, err);
 	print_changes(&file.info, &is);
 	return 0;

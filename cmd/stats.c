@@ -46,7 +46,7 @@ static int run(struct cli *cli, struct vm_err *err)
 	cli_progress_hide(&cli->progress);
 	switch (cli->output) {
 	case CLI_JSON:
-		return cli_print_json(cli_stats_json(&stats, cli->root.path), err);
+		return cli_print_json(cli, cli_stats_json(&stats, cli->root.path), err);
 	case CLI_PROMETHEUS:
 		cli_stats_prometheus(&stats, cli->root.path);
 		return 0;

@@ -60,7 +60,7 @@ settings() {
 		refused 2 "unknown option '--nonsense'" "$verb" --nonsense web
 		refused 2 "unknown option '-Z'" "$verb" -Z web
 		refused 2 "'--output' needs a value" "$verb" web --output
-		refused 2 "'table' or 'json', not 'yaml'" "$verb" -o yaml web
+		refused 2 "'table', 'json' or 'yaml', not 'xml'" "$verb" -o xml web
 		refused 2 "option '--verbose' takes no value" "$verb" --verbose=1 web
 	done
 	refused 2 "did you mean '--target-state'?" fork web --traget-state=running

@@ -336,7 +336,7 @@ parse() {
 	assert_equal "$(ls collector)" vmctl.prom
 	check_format collector/vmctl.prom
 	run -2 vmctl ls -o prometheus
-	assert_output --partial "'table' or 'json', not 'prometheus'"
+	assert_output --partial "'table', 'json' or 'yaml', not 'prometheus'"
 	run -2 vmctl stats -o xml
-	assert_output --partial "'table', 'json' or 'prometheus'"
+	assert_output --partial "'table', 'json', 'yaml' or 'prometheus'"
 }

@@ -14,10 +14,12 @@
 #include <stdint.h>
 
 #include "err.h"
+#include "format.h"
 #include "ops.h"
 #include "progress.h"
 #include "root.h"
 #include "store.h"
+#include "table.h"
 
 struct cli;
 
@@ -26,8 +28,8 @@ struct cli_option {
 	int key;              /* the letter of its short form, or CLI_KEY_VERB and up */
 	const char *argument; /* its name in --help ("DIR"), or NULL when it takes none */
 	const char *help;     /* NULL: not shown */
-	unsigned needs;       /* common options: shown and accepted by verbs with this flag only */
-	bool optional;        /* the argument may be left out: --wait or --wait=5 */
+	unsigned needs; /* common options: shown and accepted by verbs with one of these flags */
+	bool optional;  /* the argument may be left out: --wait or --wait=5 */
 };
 
 enum {
@@ -41,6 +43,8 @@ enum cli_flags {
 	CLI_DISPATCH = 1 << 2, /* options end at the first operand, which is a verb */
 	CLI_MEASURES = 1 << 3, /* prints numbers: -o prometheus */
 	CLI_WRITES = 1 << 4,   /* prints no results: -o is its own, and names a file */
+	CLI_SHOWS = 1 << 5,    /* prints objects that have a `shape`: --format, -0 */
+	CLI_LISTS = 1 << 6,    /* prints a table where nothing else is asked for: no -0 then */
 };
 
 enum { CLI_ANY = -1 };
@@ -53,6 +57,8 @@ struct cli_verb {
 	int min_operands, max_operands; /* or CLI_ANY */
 	unsigned flags;
 	const struct cli_option *options; /* or NULL */
+	/* With CLI_PRINTS or CLI_SHOWS: of its objects (format.h); NULL: CLI_INSTANCE_SHAPE. */
+	const char *shape;
 	/* Takes one of its own options. `value` lives as long as the process. */
 	int (*option)(void *options, int key, const char *value, struct vm_err *err);
 	/*
@@ -71,6 +77,7 @@ struct cli_group {
 	const char *other;
 };
 
+/* CLI_JSON stands for all that is made of JSON values: also -o yaml and --format. */
 enum cli_output { CLI_TABLE, CLI_JSON, CLI_PROMETHEUS };
 
 /* One run of a verb. */
@@ -83,6 +90,12 @@ struct cli {
 	bool wait_given;
 	int64_t wait_ms; /* --wait or --no-wait: 0, -1 or milliseconds */
 	enum cli_output output;
+	bool yaml;                      /* CLI_JSON, as YAML */
+	const char *format_text;        /* --format or NULL */
+	struct cli_format format;       /* and what it says */
+	size_t widths[CLI_COLUMNS_MAX]; /* of a table that it makes */
+	bool header_printed;
+	bool null; /* -0 */
 	bool quiet, verbose;
 	int argc; /* what was before the operands, for the dispatcher */
 	char **argv;
@@ -122,6 +135,8 @@ int cli_usage(const struct cli *cli, struct vm_err *err, const char *fmt, ...)
         __attribute__((format(printf, 3, 4)));
 /* "running,paused" to a bit mask of 1 << state, added to *mask. */
 int cli_parse_states(const char *text, unsigned *mask, struct vm_err *err);
+/* Whether a verb with these flags has a common option. */
+bool cli_has_option(const struct cli_option *option, unsigned flags);
 
 /* --- open.c -------------------------------------------------------------------------------------
  */
@@ -144,12 +159,13 @@ int cli_each(struct cli *cli,
 /* --- report.c -----------------------------------------------------------------------------------
  */
 
-/* Reports an error on stderr as text or JSON, and keeps the first one's code as the exit status. */
+/* Reports an error on stderr as text, JSON or YAML, and keeps the first one's code as the exit
+ * status. */
 void cli_fail(struct cli *cli, const struct vm_err *err);
 /* Says something on stderr. vm_op's `warn`, ctx being the struct cli. */
 void cli_warn(void *ctx, const char *text);
 
-/* --- print.c ------------------------------------------------------------------------------------
+/* --- emit.c -------------------------------------------------------------------------------------
  */
 
 /*
@@ -159,10 +175,28 @@ void cli_warn(void *ctx, const char *text);
 bool cli_write(struct cli *cli, const void *data, size_t len);
 bool cli_flush(struct cli *cli);
 
-/* Prints one result: its name, with -q its id, with -o json one object on one line. */
+/* Prints a word that ends as -0 says. */
+void cli_print_word(const struct cli *cli, const char *word);
+/*
+ * Prints a result that is a JSON value: over several lines, as a YAML document, or by --format, and
+ * then one line for each object of an array. Drops the reference; NULL is "out of memory".
+ */
+int cli_print_json(struct cli *cli, json_t *json, struct vm_err *err);
+/* The same with one of several objects that come one by one: one line, or "---" in front. */
+int cli_print_object(struct cli *cli, json_t *json, struct vm_err *err);
+
+/* --- print.c ------------------------------------------------------------------------------------
+ */
+
+/* What cli_instance_json() makes, for --format; a test holds them against each other. */
+#define CLI_INSTANCE_SHAPE                                                                         \
+	"id name kind state generation hypervisor hypervisor_version accelerator guest_cid"        \
+	" parent{id name} vcpus memory_bytes disks[id file size_bytes format read_only root]"      \
+	" directory console_log vmm_log api_socket vsock_socket pid created changed relocation"    \
+	" alias_path failure intent{verb detail} labels{=} spec{*}"
+
+/* Prints one result: its name, with -q its id, else the object as -o or --format say. */
 int cli_print_instance(struct cli *cli, const struct vm_instance *instance, struct vm_err *err);
-/* Prints a JSON value over several lines and drops the reference; NULL is "out of memory". */
-int cli_print_json(json_t *json, struct vm_err *err);
 /*
  * Prints what `look` makes of each operand: one object for one, an array of those that were found
  * for several, whose failures are reported.

@@ -70,7 +70,7 @@ static void print_options(const char *title, const struct cli_option *options, u
 {
 	(void)printf("\n%s:\n", title);
 	for (; options->name != NULL; options++)
-		if (options->help != NULL && (options->needs & flags) == options->needs)
+		if (options->help != NULL && cli_has_option(options, flags))
 			print_option(options);
 }
 

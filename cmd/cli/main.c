@@ -68,6 +68,7 @@ static int end(struct cli *cli, int rc, const struct vm_err *err)
 	if (rc < 0)
 		cli_fail(cli, err);
 	cli_progress_end(&cli->progress);
+	cli_format_free(&cli->format);
 	close_stdout(cli);
 	vm_interrupt_reraise();
 	return (int)cli->status;

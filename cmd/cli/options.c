@@ -9,7 +9,7 @@
 #include "config.h"
 #include "util.h"
 
-enum { KEY_WAIT = CLI_KEY_COMMON, KEY_NO_WAIT, KEY_ROOT, KEY_VERSION };
+enum { KEY_WAIT = CLI_KEY_COMMON, KEY_NO_WAIT, KEY_ROOT, KEY_FORMAT, KEY_VERSION };
 
 const struct cli_option cli_common_options[] = {
         {"wait", KEY_WAIT, "DURATION",
@@ -18,9 +18,14 @@ const struct cli_option cli_common_options[] = {
         {"no-wait", KEY_NO_WAIT, NULL, "fail at once instead of waiting", CLI_WAITS, false},
         {"root", KEY_ROOT, "DIR", "use this data root instead of $VMCTL_ROOT or the default", 0,
          false},
-        {"output", 'o', "FORMAT", "print results and errors as 'table' (default) or 'json'", 0,
+        {"output", 'o', "FORMAT", "print results and errors as 'table' (default), 'json' or 'yaml'",
+         0, false},
+        {"format", KEY_FORMAT, "TEMPLATE",
+         "print each result by a template like '{{.Name}}\\t{{.State}}'", CLI_PRINTS | CLI_SHOWS,
          false},
         {"quiet", 'q', NULL, "print ids only", CLI_PRINTS, false},
+        {"null", '0', NULL, "end names, ids and what --format prints with NUL, for xargs -0",
+         CLI_PRINTS | CLI_SHOWS, false},
         {"verbose", 'v', NULL, "say on standard error what is being done", 0, false},
         {"help", 'h', NULL, "print this help and exit", 0, false},
         {"version", KEY_VERSION, NULL, "print the version and exit", 0, false},
@@ -52,12 +57,17 @@ static const struct cli_option *find_key(const struct table *table, int key)
 	return NULL;
 }
 
+bool cli_has_option(const struct cli_option *option, unsigned flags)
+{
+	return option->needs == 0 || (option->needs & flags) != 0;
+}
+
 static void add_options(struct table *table, const struct cli_option *options, unsigned flags)
 {
 	char *end = table->shorts + strlen(table->shorts);
 
 	for (; options != NULL && options->name != NULL; options++) {
-		if ((options->needs & flags) != options->needs ||
+		if (!cli_has_option(options, flags) ||
 		    (options->key == 'o' && find_key(table, 'o') != NULL))
 			continue;
 		assert(table->count < OPTIONS_MAX);
@@ -124,18 +134,19 @@ static int need_argument(const struct table *table, struct vm_err *err)
 
 static int take_output(struct cli *cli, const char *value, struct vm_err *err)
 {
-	if (strcmp(value, "json") == 0)
+	bool measures = (cli->verb->flags & CLI_MEASURES) != 0;
+
+	cli->yaml = strcmp(value, "yaml") == 0;
+	if (strcmp(value, "json") == 0 || cli->yaml)
 		cli->output = CLI_JSON;
 	else if (strcmp(value, "table") == 0)
 		cli->output = CLI_TABLE;
-	else if ((cli->verb->flags & CLI_MEASURES) != 0 && strcmp(value, "prometheus") == 0)
+	else if (measures && strcmp(value, "prometheus") == 0)
 		cli->output = CLI_PROMETHEUS;
-	else if ((cli->verb->flags & CLI_MEASURES) != 0)
-		return vm_err_set(err, VM_ERR_USAGE,
-		                  "--output is 'table', 'json' or 'prometheus', not '%s'", value);
 	else
-		return vm_err_set(err, VM_ERR_USAGE, "--output is 'table' or 'json', not '%s'",
-		                  value);
+		return vm_err_set(
+		        err, VM_ERR_USAGE, "--output is 'table', 'json'%s 'yaml'%s, not '%s'",
+		        measures ? "," : " or", measures ? " or 'prometheus'" : "", value);
 	return 0;
 }
 
@@ -162,8 +173,14 @@ static int take_option(struct cli *cli, int key, const char *value, struct vm_er
 		if ((cli->verb->flags & CLI_WRITES) != 0)
 			return cli->verb->option(cli->options, key, value, err);
 		return take_output(cli, value, err);
+	case KEY_FORMAT:
+		cli->format_text = value;
+		return 0;
 	case 'q':
 		cli->quiet = true;
+		return 0;
+	case '0':
+		cli->null = true;
 		return 0;
 	case 'v':
 		cli->verbose = true;
@@ -186,6 +203,36 @@ static int check_operands(const struct cli *cli, struct vm_err *err)
 		return vm_err_set(err, VM_ERR_USAGE, "unexpected argument '%s'", cli->operands[0]);
 	return vm_err_set(err, VM_ERR_USAGE, "unexpected argument '%s': expected %s",
 	                  cli->operands[verb->max_operands], verb->operands);
+}
+
+/* Options that say how results look; they are read by then, and mean something together. */
+static int check_output(struct cli *cli, struct vm_err *err)
+{
+	const struct cli_verb *verb = cli->verb;
+	const char *shape = verb->shape != NULL ? verb->shape : CLI_INSTANCE_SHAPE;
+	bool words = cli->quiet || (verb->flags & (CLI_LISTS | CLI_SHOWS)) == 0;
+
+	if ((verb->flags & CLI_DISPATCH) != 0) /* they are for another verb */
+		return 0;
+	if (cli->null && cli->format_text == NULL && (!words || cli->output == CLI_JSON)) {
+		vm_err_set(err, VM_ERR_USAGE, "--null ends ids, names and what --format prints");
+		return vm_err_hint(err, (verb->flags & CLI_PRINTS) != 0
+		                                ? "give -q or --format as well, and no -o"
+		                                : "give --format as well");
+	}
+	if (cli->format_text == NULL)
+		return 0;
+	if (cli->output == CLI_JSON || cli->quiet)
+		return vm_err_set(err, VM_ERR_USAGE, "--format does not go with %s",
+		                  cli->quiet  ? "-q"
+		                  : cli->yaml ? "-o yaml"
+		                              : "-o json");
+	if (cli_format_compile(cli->format_text, shape, &cli->format, err) < 0)
+		return -1;
+	if (cli->null && cli->format.table)
+		return vm_err_set(err, VM_ERR_USAGE, "--null does not go with a table");
+	cli->output = CLI_JSON;
+	return 0;
 }
 
 static int read_options(struct cli *cli, const struct table *table, int argc, char **argv,
@@ -248,6 +295,8 @@ int cli_parse(struct cli *cli, int argc, char **argv, struct vm_err *err)
 	cli->operand_count = argc - optind;
 	if (rc == 0)
 		rc = check_operands(cli, err);
+	if (rc == 0)
+		rc = check_output(cli, err);
 	return rc < 0 ? add_help_hint(cli, err) : rc;
 }
 

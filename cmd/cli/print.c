@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <errno.h>
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -181,34 +180,6 @@ json_t *cli_instance_json(const struct vm_root *root, const struct vm_instance *
 	        "intent", intent_json(&instance->intent), "spec", spec);
 }
 
-static bool note_output(struct cli *cli, bool written)
-{
-	if (!written && cli->output_errno == 0)
-		cli->output_errno = errno;
-	return written;
-}
-
-bool cli_write(struct cli *cli, const void *data, size_t len)
-{
-	return note_output(cli, fwrite(data, 1, len, stdout) == len);
-}
-
-bool cli_flush(struct cli *cli)
-{
-	return note_output(cli, fflush(stdout) == 0);
-}
-
-int cli_print_json(json_t *json, struct vm_err *err)
-{
-	if (json == NULL)
-		return vm_err_set(err, VM_ERR_INSUFFICIENT_RESOURCES, "out of memory");
-	/* A failed write stays in stdout's error flag and is reported at the end. */
-	(void)json_dumpf(json, stdout, JSON_INDENT(2));
-	(void)putchar('\n');
-	json_decref(json);
-	return 0;
-}
-
 int cli_print_looks(struct cli *cli,
                     json_t *(*look)(struct cli *cli, const char *selector, const void *ctx,
                                     struct vm_err *err),
@@ -218,7 +189,7 @@ int cli_print_looks(struct cli *cli,
 
 	if (cli->operand_count == 1) {
 		one = look(cli, cli->operands[0], ctx, err);
-		return one != NULL ? cli_print_json(one, err) : -1;
+		return one != NULL ? cli_print_json(cli, one, err) : -1;
 	}
 	list = json_array();
 	for (int i = 0; i < cli->operand_count; i++) {
@@ -230,25 +201,18 @@ int cli_print_looks(struct cli *cli,
 		else
 			(void)json_array_append_new(list, one);
 	}
-	return cli_print_json(list, err);
+	return cli_print_json(cli, list, err);
 }
 
 int cli_print_instance(struct cli *cli, const struct vm_instance *instance, struct vm_err *err)
 {
-	json_t *json;
+	int rc = 0;
 
 	cli_progress_hide(&cli->progress);
-	if (cli->quiet || cli->output != CLI_JSON) {
-		(void)puts(cli->quiet ? instance->id : instance->name);
-		(void)cli_flush(cli);
-		return 0;
-	}
-	json = cli_instance_json(&cli->root, instance);
-	if (json == NULL)
-		return vm_err_set(err, VM_ERR_INSUFFICIENT_RESOURCES, "out of memory");
-	(void)json_dumpf(json, stdout, JSON_COMPACT);
-	(void)putchar('\n');
+	if (cli->quiet || cli->output != CLI_JSON)
+		cli_print_word(cli, cli->quiet ? instance->id : instance->name);
+	else
+		rc = cli_print_object(cli, cli_instance_json(&cli->root, instance), err);
 	(void)cli_flush(cli);
-	json_decref(json);
-	return 0;
+	return rc;
 }

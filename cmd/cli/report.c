@@ -6,6 +6,7 @@
 
 #include "cli.h"
 #include "util.h"
+#include "yaml.h"
 
 /* Text may hold what a user or a guest gave: nothing in it may command the terminal. */
 static void sanitize(char *text)
@@ -16,16 +17,23 @@ static void sanitize(char *text)
 			*text = '?';
 }
 
-/* One write, so that the lines of verbs that run at once do not mix. False: out of memory. */
-static bool print_json_line(const char *key, json_t *value)
+/*
+ * Prints {"key": value} as JSON or YAML where the results are; false: they are not, or out of
+ * memory. One write, so that what verbs that run at once say does not mix.
+ */
+static bool print_object(const struct cli *cli, const char *key, json_t *value)
 {
-	json_t *line = json_pack("{s:o}", key, value);
-	VM_AUTO_FREE char *text = line != NULL ? json_dumps(line, JSON_COMPACT) : NULL;
+	struct vm_err ignored = {0};
+	json_t *object = json_pack("{s:o}", key, value);
+	VM_AUTO_FREE char *text = NULL;
 
-	json_decref(line);
+	if (cli->output == CLI_JSON && cli->format_text == NULL && object != NULL)
+		text = cli->yaml ? cli_yaml_text(object, true, &ignored)
+		                 : json_dumps(object, JSON_COMPACT);
+	json_decref(object);
 	if (text == NULL)
 		return false;
-	(void)fprintf(stderr, "%s\n", text);
+	(void)fprintf(stderr, "%s%s", text, cli->yaml ? "" : "\n");
 	return true;
 }
 
@@ -36,10 +44,9 @@ void cli_fail(struct cli *cli, const struct vm_err *err)
 	if (cli->status == VM_OK)
 		cli->status = err->code != VM_OK ? err->code : VM_ERR_SYSTEM;
 	cli_progress_hide(&cli->progress);
-	if (cli->output == CLI_JSON &&
-	    print_json_line("error", json_pack("{s:s, s:o, s:o}", "code", vm_code_name(err->code),
-	                                       "message", cli_json_text(err->message), "hint",
-	                                       cli_json_text(err->hint))))
+	if (print_object(cli, "error",
+	                 json_pack("{s:s, s:o, s:o}", "code", vm_code_name(err->code), "message",
+	                           cli_json_text(err->message), "hint", cli_json_text(err->hint))))
 		return;
 	sanitize(shown.message);
 	sanitize(shown.hint);
@@ -56,8 +63,7 @@ void cli_warn(void *ctx, const char *text)
 	char shown[1024];
 
 	cli_progress_hide(&cli->progress);
-	if (cli->output == CLI_JSON &&
-	    print_json_line("warning", json_pack("{s:o}", "message", cli_json_text(text))))
+	if (print_object(cli, "warning", json_pack("{s:o}", "message", cli_json_text(text))))
 		return;
 	(void)snprintf(shown, sizeof(shown), "%s", text);
 	sanitize(shown);

@@ -26,6 +26,7 @@ static int print_instances(const struct vm_stats *stats, struct vm_err *err)
 		struct vm_err lost = {0};
 
 		cli_grid_put(&grid, i, 0, vm_strdup(vm_state_name((enum vm_state)i), &lost));
+		cli_grid_colour(&grid, i, 0, cli_state_colour((enum vm_state)i));
 		cli_grid_put(&grid, i, 1, vm_strf(&lost, "%u", stats->instances[i]));
 	}
 	cli_grid_print(&grid);

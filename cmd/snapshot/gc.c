@@ -59,7 +59,7 @@ static int option(void *ctx, int key, const char *value, struct vm_err *err)
 	}
 }
 
-static int print_json(const struct vm_gc *gc, bool dry_run, struct vm_err *err)
+static int print_json(struct cli *cli, const struct vm_gc *gc, bool dry_run, struct vm_err *err)
 {
 	json_t *list = json_array();
 
@@ -71,7 +71,10 @@ static int print_json(const struct vm_gc *gc, bool dry_run, struct vm_err *err)
 		                        item->image.name, "why", item->why, "removed",
 		                        (int)(!dry_run && item->err.code == VM_OK)));
 	}
-	return cli_print_json(json_pack("{s:b, s:o, s:I}", "dry_run", (int)dry_run, "snapshots",
+	if (cli->format_text != NULL) /* a line for each of them */
+		return cli_print_json(cli, list, err);
+	return cli_print_json(cli,
+	                      json_pack("{s:b, s:o, s:I}", "dry_run", (int)dry_run, "snapshots",
 	                                list, "freed_bytes", (json_int_t)gc->freed_bytes),
 	                      err);
 }
@@ -84,7 +87,7 @@ static void print_text(const struct cli *cli, const struct vm_gc *gc, bool dry_r
 		if (gc->items[i].err.code != VM_OK)
 			continue;
 		if (cli->quiet)
-			(void)puts(gc->items[i].image.id);
+			cli_print_word(cli, gc->items[i].image.id);
 		else
 			(void)printf("%s\t%s\n", gc->items[i].image.name, gc->items[i].why);
 	}
@@ -108,7 +111,7 @@ static int run(struct cli *cli, struct vm_err *err)
 			cli_fail(cli, &gc.items[i].err);
 	}
 	if (cli->output == CLI_JSON)
-		rc = print_json(&gc, options->dry_run, err);
+		rc = print_json(cli, &gc, options->dry_run, err);
 	else
 		print_text(cli, &gc, options->dry_run);
 	vm_gc_free(&gc);
@@ -121,7 +124,8 @@ const struct cli_verb snapshot_gc = {
         .synopsis = "[--keep-last N] [--keep-within DURATION] [--max-size SIZE] [--dry-run]",
         .operands = "[INSTANCE]",
         .max_operands = 1,
-        .flags = CLI_WAITS | CLI_PRINTS,
+        .flags = CLI_WAITS | CLI_PRINTS | CLI_LISTS,
+        .shape = "id name why removed",
         .options = gc_options,
         .option = option,
         .run = run,

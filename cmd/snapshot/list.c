@@ -11,7 +11,13 @@
 #include "util.h"
 #include "when.h"
 
-enum { SHORT_ID = 12, COMMENT_SHOWN = 40 };
+enum { SHORT_ID = 12 };
+
+/* What snapshot_json() makes, for --format; a test holds them against each other. */
+#define SNAPSHOT_SHAPE                                                                             \
+	"id name state memory instance{id name} hypervisor hypervisor_version guest_cid vcpus"     \
+	" memory_bytes disks[id file size_bytes format read_only root] directory created expires"  \
+	" comment labels{=} relocation alias_path exclusive_bytes shared_bytes spec{*}"
 
 int snapshot_find(struct cli *cli, const char *selector, struct vm_instance *ret,
                   struct vm_err *err)
@@ -134,6 +140,7 @@ static void put_row(const struct cli *cli, struct cli_grid *grid, size_t row,
 	cli_grid_put(grid, row, 0, vm_strdup(image->name, &err));
 	cli_grid_put(grid, row, 1, vm_strf(&err, "%.*s", SHORT_ID, image->id));
 	cli_grid_put(grid, row, 2, vm_strdup(vm_state_name(image->state), &err));
+	cli_grid_colour(grid, row, 2, cli_state_colour(image->state));
 	cli_grid_put(grid, row, 3,
 	             vm_strdup(vm_size_format(image->memory_bytes, size, sizeof(size)), &err));
 	cli_grid_put(grid, row, 4,
@@ -144,7 +151,7 @@ static void put_row(const struct cli *cli, struct cli_grid *grid, size_t row,
 	if (info.expires_us != 0)
 		cli_grid_put(grid, row, 7, cli_when(info.expires_us, &err));
 	if (info.comment != NULL)
-		cli_grid_put(grid, row, 8, vm_strf(&err, "%.*s", COMMENT_SHOWN, info.comment));
+		cli_grid_put(grid, row, 8, vm_strdup(info.comment, &err));
 	vm_image_info_free(&info);
 }
 
@@ -153,17 +160,29 @@ static int print_table(const struct cli *cli, const struct vm_instance *images, 
 {
 	static const char *const header[] = {"NAME",   "ID",      "STATE",   "MEMORY", "EXCLUSIVE",
 	                                     "SHARED", "CREATED", "EXPIRES", "COMMENT"};
+	static const struct cli_column gives[] = {
+	        {0},                         /* NAME */
+	        {.rank = 4},                 /* ID */
+	        {.rank = 3},                 /* STATE */
+	        {.rank = 8},                 /* MEMORY */
+	        {.rank = 2},                 /* EXCLUSIVE */
+	        {.rank = 7},                 /* SHARED */
+	        {.moment = true, .rank = 1}, /* CREATED */
+	        {.moment = true, .rank = 6}, /* EXPIRES */
+	        {.least = 10, .rank = 5},    /* COMMENT */
+	};
 	VM_AUTO(cli_grid_free) struct cli_grid grid = {0};
 
 	if (cli_grid_init(&grid, header, VM_ARRAY_LEN(header), count, err) < 0)
 		return -1;
+	grid.gives = gives;
 	for (size_t i = 0; i < count; i++)
 		put_row(cli, &grid, i, &images[i], usage);
 	cli_grid_print(&grid);
 	return 0;
 }
 
-static int print_objects(const struct cli *cli, const struct vm_instance *images, size_t count,
+static int print_objects(struct cli *cli, const struct vm_instance *images, size_t count,
                          const struct vm_usage *usage, struct vm_err *err)
 {
 	json_t *list = json_array();
@@ -177,7 +196,7 @@ static int print_objects(const struct cli *cli, const struct vm_instance *images
 		}
 		(void)json_array_append_new(list, one);
 	}
-	return cli_print_json(list, err);
+	return cli_print_json(cli, list, err);
 }
 
 static int print_images(struct cli *cli, const struct vm_instance *images, size_t count,
@@ -188,7 +207,7 @@ static int print_images(struct cli *cli, const struct vm_instance *images, size_
 
 	if (cli->quiet) {
 		for (size_t i = 0; i < count; i++)
-			(void)puts(images[i].id);
+			cli_print_word(cli, images[i].id);
 		return 0;
 	}
 	if (vm_usage_scan(&cli->root, &usage, err) < 0)
@@ -221,7 +240,8 @@ const struct cli_verb snapshot_ls = {
         .synopsis = "",
         .operands = "[INSTANCE ...]",
         .max_operands = CLI_ANY,
-        .flags = CLI_PRINTS,
+        .flags = CLI_PRINTS | CLI_LISTS,
+        .shape = SNAPSHOT_SHAPE,
         .run = run_ls,
 };
 
@@ -256,5 +276,7 @@ const struct cli_verb snapshot_inspect = {
         .operands = "SNAPSHOT ...",
         .min_operands = 1,
         .max_operands = CLI_ANY,
+        .flags = CLI_SHOWS,
+        .shape = SNAPSHOT_SHAPE,
         .run = run_inspect,
 };
