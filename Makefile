@@ -124,7 +124,11 @@ $(FUZZ)/libvmctl.a: $(FUZZ_LIB_OBJ)
 	$(AR) rcs $@ $^
 
 $(FUZZ)/fuzz_%: $(FUZZ)/obj/test/fuzz/fuzz_%.o $(FUZZ)/libvmctl.a
-	$(FUZZ_CC) -pthread -fsanitize=fuzzer$(comma)address$(comma)undefined -o $@ $^ $(PKG_LIBS)
+	$(FUZZ_CC) -pthread -fsanitize=fuzzer$(comma)address$(comma)undefined -o $@ \
+		$(filter %.o,$^) $(filter %.a,$^) $(PKG_LIBS)
+
+# What is fuzzed of cmd/cli, and needs no more of it than this.
+$(FUZZ)/fuzz_format: $(patsubst %,$(FUZZ)/obj/cmd/cli/%.o,format shape text yaml_text)
 
 # --- benchmarks -----------------------------------------------------------------------------------
 BENCH_BINS := $(patsubst test/bench/%.c,$(BUILD)/bench/%,$(wildcard test/bench/*.c))

@@ -189,7 +189,7 @@ static int print_table(const struct selection *selection, const struct cli_tree_
 	        {.rank = 4},                 /* MEMORY */
 	        {.rank = 8},                 /* CID */
 	        {.least = 8, .rank = 3},     /* PARENT */
-	        {.moment = true, .rank = 1}, /* CREATED */
+	        {.rank = 1, .moment = true}, /* CREATED */
 	};
 	VM_AUTO(cli_grid_free) struct cli_grid grid = {0};
 

@@ -10,7 +10,7 @@
 #include "cli.h"
 #include "table.h"
 #include "util.h"
-#include "yaml.h"
+#include "yaml_text.h"
 
 static int out_of_memory(struct vm_err *err)
 {
@@ -82,7 +82,7 @@ static void split(char *row, size_t columns, const char **ret_cells)
 static int put_row(const struct cli *cli, struct cli_grid *grid, size_t row, const json_t *object,
                    struct vm_err *err)
 {
-	const char *cells[CLI_COLUMNS_MAX];
+	const char *cells[CLI_COLUMNS_MAX] = {NULL};
 	VM_AUTO_FREE char *text = row_text(cli, object, err);
 
 	if (text == NULL)
@@ -100,7 +100,7 @@ static int put_row(const struct cli *cli, struct cli_grid *grid, size_t row, con
 
 static int print_rows(struct cli *cli, const json_t *list, struct vm_err *err)
 {
-	const char *header[CLI_COLUMNS_MAX];
+	const char *header[CLI_COLUMNS_MAX] = {NULL};
 	VM_AUTO_FREE char *text = row_text(cli, NULL, err);
 	VM_AUTO(cli_grid_free) struct cli_grid grid = {0};
 

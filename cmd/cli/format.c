@@ -265,6 +265,7 @@ static int take_action(struct source *source, const char *open)
 /* Up to "{{" or the end. */
 static int take_text(struct source *source)
 {
+	static const char escapes[] = "tn\\", values[] = "\t\n\\";
 	const char *end = strstr(source->at, "{{");
 	size_t len = end != NULL ? (size_t)(end - source->at) : strlen(source->at), used = 0;
 	struct cli_format_part *part = add_part(source);
@@ -274,14 +275,15 @@ static int take_text(struct source *source)
 		return -1;
 	part->text = text;
 	for (size_t i = 0; i < len; i++) {
-		static const char escapes[] = "tn\\", values[] = "\t\n\\";
-		const char *escape = source->at[i] == '\\' && i + 1 < len
-		                             ? strchr(escapes, source->at[i + 1])
-		                             : NULL;
+		const char *escape = NULL;
 
-		text[used] = escape != NULL ? values[escape - escapes] : source->at[i];
-		if (escape != NULL)
+		text[used] = source->at[i];
+		if (text[used] == '\\' && i + 1 < len)
+			escape = strchr(escapes, source->at[i + 1]);
+		if (escape != NULL) {
+			text[used] = values[escape - escapes];
 			i++;
+		}
 		if (text[used++] == '\t')
 			source->format->columns++;
 	}
@@ -435,7 +437,8 @@ static void write_heading(const struct cli_format_part *part, FILE *out)
 		if (step->key == NULL)
 			(void)fprintf(out, "%zu", step->item);
 		for (const char *c = step->key; c != NULL && *c != '\0'; c++)
-			(void)fputc(*c == '_' ? ' ' : toupper((unsigned char)*c), out);
+			(void)fputc(*c == '_' || *c == '\t' ? ' ' : toupper((unsigned char)*c),
+			            out);
 	}
 }
 

@@ -6,7 +6,7 @@
 
 #include "cli.h"
 #include "util.h"
-#include "yaml.h"
+#include "yaml_text.h"
 
 /* Text may hold what a user or a guest gave: nothing in it may command the terminal. */
 static void sanitize(char *text)

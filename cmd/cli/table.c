@@ -102,7 +102,7 @@ static void shorten_moment(char *text)
 	size_t keep;
 
 	if (strcmp(text, "just now") == 0)
-		(void)strcpy(text, "now");
+		memcpy(text, "now", sizeof("now"));
 	if (unit == NULL)
 		return;
 	unit += strspn(unit, "0123456789");
@@ -175,6 +175,8 @@ static void fit(const struct cli_grid *grid, size_t *natural, size_t width, size
 		natural[gone] = left_out;
 	}
 	cut(grid, shown, width, true);
+	for (size_t i = grid->columns; i-- > 1 && total(grid, shown) > width;)
+		natural[i] = shown[i] = left_out;
 }
 
 /* --- how it is printed --------------------------------------------------------------------------
@@ -213,7 +215,7 @@ static void write_row(const struct cli_grid *grid, size_t row, const size_t *wid
 void cli_grid_write(const struct cli_grid *grid, bool header, size_t *widths, size_t width,
                     bool coloured, FILE *out)
 {
-	size_t shown[CLI_COLUMNS_MAX];
+	size_t shown[CLI_COLUMNS_MAX] = {0};
 
 	for (size_t i = 0; i < grid->columns; i++) {
 		size_t own = column_width(grid, i);

@@ -4,8 +4,8 @@
  *
  * On a terminal it is never wider than that. What does not fit gives way in this order: moments are
  * told shortly ("3h ago"), columns that may shrink are cut, columns that may go are left out, and
- * at last every column is cut. Anywhere else everything is printed. Nothing in a cell commands the
- * terminal.
+ * at last every column is cut, and goes if need be, from the right. Anywhere else everything is
+ * printed. Nothing in a cell commands the terminal.
  */
 #ifndef CLI_TABLE_H
 #define CLI_TABLE_H
@@ -21,9 +21,9 @@ enum { CLI_COLUMNS_MAX = 32 };
 
 /* How a column gives way when the table is too wide. */
 struct cli_column {
-	bool moment;   /* its cells are cli_when()'s */
 	size_t least;  /* may be cut to this width; 0: it is not cut */
 	unsigned rank; /* may be left out, that with the highest rank first; 0: it stays */
+	bool moment;   /* its cells are cli_when()'s */
 };
 
 struct cli_grid {

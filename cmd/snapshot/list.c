@@ -167,8 +167,8 @@ static int print_table(const struct cli *cli, const struct vm_instance *images, 
 	        {.rank = 8},                 /* MEMORY */
 	        {.rank = 2},                 /* EXCLUSIVE */
 	        {.rank = 7},                 /* SHARED */
-	        {.moment = true, .rank = 1}, /* CREATED */
-	        {.moment = true, .rank = 6}, /* EXPIRES */
+	        {.rank = 1, .moment = true}, /* CREATED */
+	        {.rank = 6, .moment = true}, /* EXPIRES */
 	        {.least = 10, .rank = 5},    /* COMMENT */
 	};
 	VM_AUTO(cli_grid_free) struct cli_grid grid = {0};

@@ -203,13 +203,14 @@ static void what_is_wrong_is_named_with_its_column(void **state)
 
 static void a_table_has_a_limit_of_columns(void **state)
 {
-	char template[128] = "table {{.Name}}";
+	char template[128];
+	int len = snprintf(template, sizeof(template), "table {{.Name}}");
 	struct cli_format format;
 	struct vm_err err = {0};
 
 	(void)state;
 	for (size_t i = 0; i < 32; i++)
-		(void)strcat(template, "\\t");
+		len += snprintf(template + len, sizeof(template) - (size_t)len, "\\t");
 	assert_int_equal(cli_format_compile(template, shape, &format, &err), -1);
 	assert_int_equal(err.code, VM_ERR_USAGE);
 	cli_format_free(&format);

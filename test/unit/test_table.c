@@ -18,7 +18,7 @@ enum { COLUMNS = 4, WIDE = 200, NARROWEST = 16 };
 
 static const char *const header[COLUMNS] = {"NAME", "PARENT", "CID", "CREATED"};
 static const struct cli_column gives[COLUMNS] = {
-        {0}, {.least = 6}, {.rank = 2}, {.moment = true, .rank = 1}};
+        {0}, {.least = 6}, {.rank = 2}, {.rank = 1, .moment = true}};
 static const char *const rows[][COLUMNS] = {
         {"web", NULL, "7", "3 hours ago"},
         {"job-1", "a-very-long-name", "1234567890", "in 2 months"},
@@ -174,6 +174,10 @@ static void colours_take_no_room(void **state)
 	cli_grid_free(&grid);
 }
 
+/* A mark that would turn around what follows it, so that the name seems to end in "png". */
+static const char turned[] = {'u', 's', 'e', 'r', (char)0xe2, (char)0x80, (char)0xae, 'g',
+                              'n', 'p', '.', 'e', 'x',        'e',        '\0'};
+
 static void nothing_in_a_text_commands_the_terminal(void **state)
 {
 	static const struct {
@@ -185,7 +189,7 @@ static void nothing_in_a_text_commands_the_terminal(void **state)
 	        {"\x7f\xc2\x85\xc2\x9b", "???"},   /* DEL, NEL, CSI of 8 bits */
 	        {"\xff\xc3+\xe2\x82", "??+??"},    /* no UTF-8 */
 	        {"\xc0\xaf\xed\xa0\x80", "?????"}, /* overlong, and half a surrogate pair */
-	        {"user\xe2\x80\xaegnp.exe", "user?gnp.exe"}, /* would turn around what follows */
+	        {turned, "user?gnp.exe"},
 	        {"été 漢字 e\xcc\x81 \xf0\x9f\x98\x80", "été 漢字 e\xcc\x81 \xf0\x9f\x98\x80"},
 	};
 

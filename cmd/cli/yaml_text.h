@@ -3,8 +3,8 @@
  * JSON values as YAML that reads back as the same, by readers of YAML 1.1 and 1.2: what would be
  * taken for something else than text (yes, null, 1, a date) is quoted.
  */
-#ifndef CLI_YAML_H
-#define CLI_YAML_H
+#ifndef CLI_YAML_TEXT_H
+#define CLI_YAML_TEXT_H
 
 #include <jansson.h>
 #include <stdbool.h>
