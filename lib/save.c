@@ -173,10 +173,13 @@ static bool is_to_punch(const struct vm_op *op, const struct vm_save *save)
 int vm_save_finish(const struct vm_op *op, const struct vm_save *save, struct vm_machine *machine,
                    struct vm_err *err)
 {
+	struct vm_work work;
+
 	if (vm_driver_finish_save(machine, save->to_fd, save->name, save->state, err) < 0)
 		return -1;
+	vm_work_init(&work, op->tell, "completing the memory of %s", machine->name);
 	if (save->how == VM_SAVE_LAYER &&
-	    vm_fs_fill_holes(save->to_fd, VM_FILE_BELOW, save->to_fd, save->name, err) < 0)
+	    vm_fs_fill_holes(save->to_fd, VM_FILE_BELOW, save->to_fd, save->name, &work, err) < 0)
 		return -1;
 	if (machine->driver->caps.recycles_memory && is_to_punch(op, save))
 		vm_fs_punch_zeroes(save->to_fd, save->name);
