@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tell.h"
 
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <sys/stat.h>
 
 #include "lock.h"
 #include "util.h"
@@ -59,6 +61,23 @@ void vm_work_add(struct vm_work *work, uint64_t bytes)
 		tell_work(work);
 }
 
+void vm_work_watch(struct vm_work *work, uint64_t total_bytes, const struct vm_growth *growth)
+{
+	const struct vm_amount amount = {
+	        .what = work->what, .total = total_bytes, .blind = true, .growth = growth};
+
+	work->total = total_bytes;
+	if (vm_work_is_told(work, total_bytes))
+		work->tell->amount(work->tell->ctx, &amount);
+}
+
+void vm_work_end(struct vm_work *work)
+{
+	work->done = work->total;
+	if (vm_work_is_told(work, work->total))
+		tell_work(work);
+}
+
 void vm_work_at(struct vm_work *work, uint64_t done_bytes, uint64_t total_bytes)
 {
 	if (!work->tell)
@@ -66,6 +85,18 @@ void vm_work_at(struct vm_work *work, uint64_t done_bytes, uint64_t total_bytes)
 	work->done = done_bytes;
 	work->total = total_bytes;
 	tell_work(work);
+}
+
+uint64_t vm_growth_bytes(const struct vm_growth *growth)
+{
+	uint64_t bytes = 0;
+	struct stat st;
+
+	for (size_t i = 0; i < VM_GROWTH_FILES && growth->files[i]; i++) {
+		if (fstatat(growth->dir_fd, growth->files[i], &st, AT_SYMLINK_NOFOLLOW) == 0)
+			bytes += (uint64_t)st.st_blocks * 512;
+	}
+	return bytes;
 }
 
 /* --- waits --------------------------------------------------------------------------------------

@@ -18,7 +18,19 @@ struct vm_amount {
 	const char *what; /* "copying disk root of web" */
 	const char *unit; /* what is counted, "forks"; NULL: bytes */
 	uint64_t done, total;
+	bool blind; /* somebody else does it, and nobody knows how far he is; but see `growth` */
+	/* What he writes it to: as far as these have blocks. NULL: not known. */
+	const struct vm_growth *growth;
 };
+
+/* Files that come to be in a directory, or had no blocks before. */
+enum { VM_GROWTH_FILES = 2 };
+struct vm_growth {
+	int dir_fd;                         /* lent; duplicate it to look later */
+	const char *files[VM_GROWTH_FILES]; /* NULL: fewer */
+};
+/* The bytes that they have on disk now. */
+uint64_t vm_growth_bytes(const struct vm_growth *growth);
 
 enum { VM_WAITING_NOTE = 400 };
 struct vm_waiting {
@@ -65,6 +77,12 @@ bool vm_work_is_told(const struct vm_work *work, uint64_t total_bytes);
 /* It has that many bytes, of which none is done. */
 void vm_work_begin(struct vm_work *work, uint64_t total_bytes);
 void vm_work_add(struct vm_work *work, uint64_t bytes);
+/*
+ * It is done by another process: how far he is shows in files that grow, or not (NULL). To be ended
+ * by vm_work_end() before dir_fd is closed, unless it fails.
+ */
+void vm_work_watch(struct vm_work *work, uint64_t total_bytes, const struct vm_growth *growth);
+void vm_work_end(struct vm_work *work);
 /* How far it is, told at once: for those who know how often. */
 void vm_work_at(struct vm_work *work, uint64_t done_bytes, uint64_t total_bytes);
 

@@ -99,6 +99,13 @@ static void fill_fields(const struct cli_bar *bar, struct fields *fields)
 
 	(void)cli_bar_amount(bar, fields->amount, sizeof(fields->amount));
 	fields->rate[0] = fields->left[0] = '\0';
+	if (bar->blind) {
+		(void)snprintf(fields->amount, sizeof(fields->amount), "%s",
+		               short_size(bar->total, text));
+		(void)snprintf(fields->left, sizeof(fields->left), "%s so far",
+		               time_text(bar->elapsed_ms, text));
+		return;
+	}
 	if (bar->elapsed_ms < GUESS_AFTER_MS || bar->done == 0 || bar->done >= bar->total)
 		return;
 	per_ms = (double)bar->done / (double)bar->elapsed_ms;
@@ -157,7 +164,7 @@ char *cli_bar_line(const struct cli_bar *bar, int columns, bool utf8, char buf[C
 	fill_fields(bar, &fields);
 	behind = width_of(fields.amount) + width_of(fields.rate) + width_of(fields.left);
 	if (what + behind <= room)
-		cells = bar->total > 0 ? choose_cells(room - what - behind) : 0;
+		cells = bar->total > 0 && !bar->blind ? choose_cells(room - what - behind) : 0;
 	if (what + behind > room) {
 		behind -= width_of(fields.rate);
 		fields.rate[0] = '\0';
@@ -181,31 +188,27 @@ char *cli_bar_line(const struct cli_bar *bar, int columns, bool utf8, char buf[C
 
 char *cli_wait_line(const struct cli_wait *wait, int columns, char buf[CLI_LINE_SIZE])
 {
-	size_t room = as_columns(columns), used;
 	char what[CLI_LINE_SIZE], times[2 * FIELD_SIZE + 32], text[FIELD_SIZE];
+	size_t room = as_columns(columns), behind;
 	int len;
 
+	(void)snprintf(what, sizeof(what), "%s%swaiting for %s",
+	               wait->before != NULL ? wait->before : "", wait->before != NULL ? ", " : "",
+	               wait->what);
 	len = snprintf(times, sizeof(times), "; %s so far", time_text(wait->elapsed_ms, text));
 	if (wait->left_ms >= 0)
 		(void)snprintf(times + len, sizeof(times) - (size_t)len, ", %s left",
 		               time_text(wait->left_ms, text));
-	(void)snprintf(what, sizeof(what), "%s%swaiting for %s%s",
-	               wait->before != NULL ? wait->before : "", wait->before != NULL ? ", " : "",
-	               wait->what, wait->note[0] != '\0' ? ": " : "");
+	behind = strlen(times);
+	if (behind + SHORTEST > room)
+		behind = 0;
 	buf[0] = '\0';
-	used = strlen(times);
-	if (used + SHORTEST > room) {
-		put(buf, what, room);
-		return buf;
+	put(buf, what, room - behind);
+	if (wait->note[0] != '\0' && strlen(buf) + SHORTEST <= room - behind) {
+		put(buf, ": ", 2);
+		put(buf, wait->note, room - behind - strlen(buf));
 	}
-	if (strlen(what) + SHORTEST > room - used) { /* no room for the note */
-		what[strlen(what) - (wait->note[0] != '\0' ? 2 : 0)] = '\0';
-		put(buf, what, room - used);
-	} else {
-		put(buf, what, room - used);
-		put(buf, wait->note, room - used - strlen(buf));
-	}
-	put(buf, times, used);
+	put(buf, times, behind);
 	return buf;
 }
 

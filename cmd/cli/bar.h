@@ -18,6 +18,7 @@ struct cli_bar {
 	const char *unit; /* "forks"; NULL: bytes */
 	uint64_t done, total;
 	int64_t elapsed_ms;
+	bool blind; /* it is not known how much is done: only how much there is, and since when */
 };
 
 struct cli_wait {

@@ -74,6 +74,7 @@ char *cli_progress_line(const struct cli_shown *shown, int64_t now_ms, int colum
 	        .done = shown->amount.done,
 	        .total = shown->amount.total,
 	        .elapsed_ms = now_ms - shown->amount.began_ms,
+	        .blind = shown->amount.blind,
 	};
 	char before[96];
 
@@ -87,6 +88,45 @@ char *cli_progress_line(const struct cli_shown *shown, int64_t now_ms, int colum
 	if (bar.what[0] != '\0')
 		return cli_bar_line(&bar, columns, utf8, buf);
 	return cli_text_line(shown->text, columns, buf);
+}
+
+/* --- files that grow ----------------------------------------------------------------------------
+ */
+
+/* Called with the lock held. */
+static void forget_growth(struct cli_shown *shown)
+{
+	if (shown->amount.grows)
+		vm_cleanup_close(&shown->amount.growth.dir_fd);
+	shown->amount.grows = false;
+}
+
+static void note_growth(struct cli_shown *shown, const struct vm_growth *growth)
+{
+	int dir_fd = growth != NULL ? fcntl(growth->dir_fd, F_DUPFD_CLOEXEC, 3) : -1;
+
+	if (dir_fd < 0)
+		return;
+	shown->amount.grows = true;
+	shown->amount.growth = (struct vm_growth){.dir_fd = dir_fd};
+	for (size_t i = 0; i < VM_GROWTH_FILES; i++)
+		(void)snprintf(shown->amount.files[i], sizeof(shown->amount.files[i]), "%s",
+		               growth->files[i] != NULL ? growth->files[i] : "");
+}
+
+/* Of a copy, without the lock: a filesystem may take its time. `growth` has a descriptor of its
+ * own. */
+static void measure_growth(struct cli_shown *shown)
+{
+	struct vm_growth *growth = &shown->amount.growth;
+	uint64_t bytes;
+
+	for (size_t i = 0; i < VM_GROWTH_FILES; i++)
+		growth->files[i] =
+		        shown->amount.files[i][0] != '\0' ? shown->amount.files[i] : NULL;
+	bytes = vm_growth_bytes(growth);
+	shown->amount.done = bytes < shown->amount.total ? bytes : shown->amount.total;
+	shown->amount.blind = false;
 }
 
 /* --- the terminal -------------------------------------------------------------------------------
@@ -156,23 +196,38 @@ static void put(int fd, const char *text)
 	}
 }
 
+/* Draws what is in `shown`, unless that is there already. Whether the line is now on the terminal.
+ */
+static bool draw_line(const struct cli_progress *progress, struct cli_shown *shown, int fd,
+                      bool utf8, char line[CLI_LINE_SIZE])
+{
+	char text[CLI_LINE_SIZE + sizeof(ERASE)];
+
+	if (shown->amount.grows)
+		measure_growth(shown);
+	(void)cli_progress_line(shown, vm_monotonic_ms(), columns_of(fd), utf8, line);
+	if (in_background(fd) || (progress->drawn && strcmp(line, progress->line) == 0))
+		return false;
+	(void)snprintf(text, sizeof(text), ERASE "%s", line);
+	return try_put(fd, text);
+}
+
 /*
- * Called with the lock held, which it lets go of while it writes: whoever has something to say must
- * not wait for that.
+ * Called with the lock held, which it lets go of while it looks and writes: whoever has something
+ * to say must not wait for that. `drawn` and `line` are nobody else's while it is busy.
  */
 static void draw(struct cli_progress *progress, int fd, bool utf8)
 {
-	char line[CLI_LINE_SIZE], text[CLI_LINE_SIZE + sizeof(ERASE)];
 	struct cli_shown shown = progress->shown;
+	char line[CLI_LINE_SIZE];
 	bool put_out;
 
-	(void)cli_progress_line(&shown, vm_monotonic_ms(), columns_of(fd), utf8, line);
-	if (in_background(fd) || (progress->drawn && strcmp(line, progress->line) == 0))
-		return;
-	(void)snprintf(text, sizeof(text), ERASE "%s", line);
+	if (shown.amount.grows)
+		shown.amount.growth.dir_fd = fcntl(shown.amount.growth.dir_fd, F_DUPFD_CLOEXEC, 3);
 	progress->busy = true;
 	pthread_mutex_unlock(&progress->lock);
-	put_out = try_put(fd, text);
+	put_out = draw_line(progress, &shown, fd, utf8, line);
+	forget_growth(&shown);
 	pthread_mutex_lock(&progress->lock);
 	progress->busy = false;
 	if (put_out) {
@@ -185,6 +240,7 @@ static void draw(struct cli_progress *progress, int fd, bool utf8)
 /* Called with the lock held. When it returns nothing is on the terminal, or being drawn. */
 static void erase(struct cli_progress *progress)
 {
+	forget_growth(&progress->shown);
 	memset(&progress->shown, 0, sizeof(progress->shown));
 	while (progress->busy)
 		pthread_cond_wait(&progress->wake, &progress->lock);
@@ -219,8 +275,7 @@ static void *draw_all(void *ctx)
 
 	pthread_mutex_lock(&progress->lock);
 	while (!progress->ended && fd >= 0) {
-		if (progress->busy ||
-		    (!shows_something(&progress->shown) && !progress->drawn)) {
+		if (progress->busy || (!shows_something(&progress->shown) && !progress->drawn)) {
 			pthread_cond_wait(&progress->wake, &progress->lock);
 		} else if (vm_monotonic_ms() < progress->due_ms) {
 			sleep_until(progress, progress->due_ms);
@@ -262,6 +317,7 @@ void cli_progress_say(struct cli_progress *progress, const char *text)
 	pthread_mutex_lock(&progress->lock);
 	if (progress->terminal) {
 		(void)snprintf(progress->shown.text, sizeof(progress->shown.text), "%s", text);
+		forget_growth(&progress->shown);
 		progress->shown.amount.what[0] = '\0';
 		show(progress);
 	} else if (progress->verbose) {
@@ -287,6 +343,9 @@ void cli_progress_amount(struct cli_progress *progress, const struct vm_amount *
 		if (amount->done > shown->amount.done)
 			shown->amount.done = amount->done;
 		shown->amount.total = amount->total;
+		shown->amount.blind = amount->blind;
+		forget_growth(shown);
+		note_growth(shown, amount->growth);
 		show(progress);
 	}
 	pthread_mutex_unlock(&progress->lock);

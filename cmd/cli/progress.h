@@ -24,6 +24,9 @@ struct cli_shown {
 		char what[224], unit[16]; /* unit "": bytes */
 		uint64_t done, total;
 		int64_t began_ms;
+		bool blind, grows; /* grows: growth.dir_fd is ours, and its files are the two */
+		struct vm_growth growth;
+		char files[VM_GROWTH_FILES][64];
 	} amount;
 	struct {
 		const struct vm_waiting
