@@ -63,16 +63,11 @@ static int option(void *ctx, int key, const char *value, struct vm_err *err)
 static int send(struct cli *cli, int out_fd, struct vm_err *err)
 {
 	const struct options *options = cli->options;
-	char what[VM_FULL_NAME_MAX + 32];
-	struct cli_transfer transfer = {.progress = &cli->progress, .what = what};
 	const struct vm_archive_write_options how = {
 	        .plain = options->plain,
 	        .level = (int)options->level,
-	        .progress = cli_progress_bytes,
-	        .ctx = &transfer,
 	};
 
-	(void)snprintf(what, sizeof(what), "exporting %.*s", VM_FULL_NAME_MAX, cli->operands[0]);
 	return vm_export(&cli->op, cli->operands[0], out_fd, &how, NULL, err);
 }
 
@@ -148,12 +143,9 @@ static int run_import(struct cli *cli, struct vm_err *err)
 	const struct options *options = cli->options;
 	const char *file = cli->operand_count > 0 ? cli->operands[0] : "-";
 	VM_AUTO(vm_instance_free) struct vm_instance image = {0};
-	struct cli_transfer transfer = {.progress = &cli->progress, .what = "importing"};
 	struct vm_import_request request = {
 	        .name = options->name,
 	        .info = &options->info,
-	        .progress = cli_progress_bytes,
-	        .ctx = &transfer,
 	};
 	VM_AUTO_CLOSE int fd = -1;
 

@@ -272,11 +272,14 @@ static int publish_state(const struct adoption *adoption, int dir_fd, struct vm_
 	                     err);
 }
 
-static int copy_memory(struct vm_child *child, int from_fd, struct vm_err *err)
+static int copy_memory(struct vm_child *child, int from_fd, const struct vm_tell *tell,
+                       struct vm_err *err)
 {
 	enum vm_copy how = VM_COPY_REFLINK;
+	struct vm_work work;
 
-	if (vm_fs_copy(from_fd, child->dir_fd, VM_FILE_MEMORY, 0600, &how, err) < 0)
+	vm_work_init(&work, tell, "copying the memory of %s", child->row.name);
+	if (vm_fs_copy(from_fd, child->dir_fd, VM_FILE_MEMORY, 0600, &work, &how, err) < 0)
 		return -1;
 	return vm_fs_sync(child->dir_fd, VM_FILE_MEMORY, err);
 }
@@ -320,8 +323,8 @@ static int make(struct adoption *adoption, struct vm_child *child, struct vm_err
 	    vm_child_reserve(op, child, 1, false, err) < 0 ||
 	    vm_store_put_image(op->root->store, child->row.id, adoption->request->info, err) < 0 ||
 	    vm_child_make_dir(op, child, err) < 0 ||
-	    vm_sources_copy(child, &adoption->spec, &adoption->sources, err) < 0 ||
-	    copy_memory(child, adoption->memory_fd, err) < 0 ||
+	    vm_sources_copy(child, &adoption->spec, &adoption->sources, op->tell, err) < 0 ||
+	    copy_memory(child, adoption->memory_fd, op->tell, err) < 0 ||
 	    publish_state(adoption, child->dir_fd, err) < 0 ||
 	    vm_manifest_write(child->dir_fd, &child->row, &adoption->spec, adoption->info.version,
 	                      true, err) < 0 ||

@@ -70,6 +70,7 @@ static int take_lock(struct vm_op *op, const struct vm_alias *alias, enum vm_loc
 	snprintf(what, sizeof(what), "the alias of %s", alias->path);
 	request.deadline_ms = alias->deadline_ms;
 	request.waited_us = &op->lock_waited_us;
+	request.tell = op->tell;
 	return vm_lock_take(&request, ret_lock, err);
 }
 

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <zstd.h>
 
@@ -24,6 +25,7 @@ struct stream {
 	char *in_buffer, *out_buffer;
 	size_t in_size, out_size;
 	uint64_t written; /* length of what came out, holes included */
+	struct vm_work *work;
 };
 
 static void stream_close(struct stream *stream)
@@ -131,7 +133,11 @@ static int publish(const struct stream *stream, int dir_fd, const char *to, stru
 static int compress_all(ZSTD_CCtx *context, struct stream *stream, struct vm_err *err)
 {
 	bool more = true;
+	struct stat st;
 
+	if (fstat(stream->in, &st) < 0)
+		return vm_err_sys(err, "asking for the size");
+	vm_work_begin(stream->work, (uint64_t)st.st_size);
 	while (more) {
 		ssize_t n = fill(stream);
 		ZSTD_inBuffer in = {.src = stream->in_buffer};
@@ -154,11 +160,13 @@ static int compress_all(ZSTD_CCtx *context, struct stream *stream, struct vm_err
 			if (append(stream, out.pos) < 0)
 				return vm_err_sys(err, "writing");
 		} while (more ? in.pos < in.size : left != 0);
+		vm_work_add(stream->work, in.size);
 	}
 	return 0;
 }
 
-int vm_compress_file(int dir_fd, const char *from, const char *to, struct vm_err *err)
+int vm_compress_file(int dir_fd, const char *from, const char *to, struct vm_work *work,
+                     struct vm_err *err)
 {
 	ZSTD_CCtx *context = NULL;
 	struct stream stream;
@@ -167,6 +175,7 @@ int vm_compress_file(int dir_fd, const char *from, const char *to, struct vm_err
 	if (vm_fs_exists(dir_fd, to))
 		return 0;
 	rc = stream_open(&stream, dir_fd, from, ZSTD_CStreamInSize(), ZSTD_CStreamOutSize(), err);
+	stream.work = work;
 	context = rc == 0 ? ZSTD_createCCtx() : NULL;
 	if (rc == 0 &&
 	    (!context ||
@@ -202,6 +211,7 @@ static int unpack_piece(ZSTD_DCtx *context, struct stream *stream, ZSTD_inBuffer
 			                  "it holds more than the memory of the guest");
 		if (append_sparse(stream, out.pos) < 0)
 			return vm_err_sys(err, "writing");
+		vm_work_add(stream->work, out.pos);
 	}
 	return 0;
 }
@@ -213,6 +223,7 @@ static int decompress_all(ZSTD_DCtx *context, struct stream *stream, uint64_t si
 	size_t left = 1;
 	ssize_t n;
 
+	vm_work_begin(stream->work, size_bytes);
 	while ((n = fill(stream)) > 0) {
 		ZSTD_inBuffer in = {.src = stream->in_buffer, .size = (size_t)n};
 
@@ -232,13 +243,14 @@ static int decompress_all(ZSTD_DCtx *context, struct stream *stream, uint64_t si
 }
 
 int vm_decompress_file(int dir_fd, const char *from, const char *to, uint64_t size_bytes,
-                       struct vm_err *err)
+                       struct vm_work *work, struct vm_err *err)
 {
 	ZSTD_DCtx *context = NULL;
 	struct stream stream;
 	int rc = stream_open(&stream, dir_fd, from, ZSTD_DStreamInSize(), ZSTD_DStreamOutSize(),
 	                     err);
 
+	stream.work = work;
 	context = rc == 0 ? ZSTD_createDCtx() : NULL;
 	if (rc == 0 && !context)
 		rc = vm_err_set(err, VM_ERR_INSUFFICIENT_RESOURCES, "out of memory for zstd");

@@ -42,7 +42,7 @@ static int make(struct vm_op *op, const struct vm_spec *spec, const struct vm_dr
 	    vm_op_check_disk(op, sources->bytes, err) < 0 ||
 	    vm_child_reserve(op, child, 1, spec->vsock, err) < 0 ||
 	    vm_child_make_dir(op, child, err) < 0 ||
-	    vm_sources_copy(child, spec, sources, err) < 0 ||
+	    vm_sources_copy(child, spec, sources, op->tell, err) < 0 ||
 	    vm_fs_sync(op->root->guests_fd, NULL, err) < 0)
 		return -1;
 	return vm_child_publish(op, child, 1, VM_STATE_STOPPED, NULL, NULL, err);

@@ -15,14 +15,14 @@ int vm_files_link_kernel(const struct vm_spec *spec, int from_fd, int to_fd, str
 	return spec->initrd ? vm_fs_link(from_fd, to_fd, VM_FILE_INITRD, err) : 0;
 }
 
-static int copy_private(int from_fd, int to_fd, const char *file, enum vm_copy *ret_how,
-                        struct vm_err *err)
+static int copy_private(int from_fd, int to_fd, const char *file, struct vm_work *work,
+                        enum vm_copy *ret_how, struct vm_err *err)
 {
 	VM_AUTO_CLOSE int fd = openat(from_fd, file, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
 
 	if (fd < 0)
 		return vm_fs_fail(from_fd, file, "opening", err);
-	return vm_fs_copy(fd, to_fd, file, 0600, ret_how, err);
+	return vm_fs_copy(fd, to_fd, file, 0600, work, ret_how, err);
 }
 
 /* How all of them came to be, by the one that took longest. */
@@ -34,7 +34,8 @@ static enum vm_copy slower(enum vm_copy a, enum vm_copy b)
 }
 
 int vm_files_copy_disks(const struct vm_spec *spec, int from_fd, const struct vm_frozen *frozen,
-                        int to_fd, enum vm_copy *ret_how, struct vm_err *err)
+                        int to_fd, const struct vm_tell *tell, const char *name,
+                        enum vm_copy *ret_how, struct vm_err *err)
 {
 	enum vm_copy all = VM_COPY_REFLINK;
 	int private = 0;
@@ -42,6 +43,7 @@ int vm_files_copy_disks(const struct vm_spec *spec, int from_fd, const struct vm
 	for (size_t i = 0; i < spec->disk_count; i++) {
 		enum vm_copy how = VM_COPY_REFLINK;
 		char file[VM_DISK_FILE_SIZE];
+		struct vm_work work;
 
 		vm_disk_file(&spec->disks[i], file);
 		/* Read-only disks are never written by anybody, so the file itself is shared. */
@@ -55,8 +57,10 @@ int vm_files_copy_disks(const struct vm_spec *spec, int from_fd, const struct vm
 			if (vm_overlay_share(from_fd, frozen->layer[i], to_fd, &spec->disks[i],
 			                     err) < 0)
 				return -1;
-		} else if (copy_private(from_fd, to_fd, file, &how, err) < 0) {
-			return -1;
+		} else {
+			vm_work_init(&work, tell, "copying disk %s of %s", spec->disks[i].id, name);
+			if (copy_private(from_fd, to_fd, file, &work, &how, err) < 0)
+				return -1;
 		}
 		all = slower(all, how);
 		private++;

@@ -16,6 +16,7 @@ struct launch {
 	struct vm_fork *fork;
 	struct vm_slot_pool slots;
 	atomic_size_t next;
+	atomic_size_t ended; /* children that came up, or failed */
 };
 
 /* With clocks of this thread's own: the operation's are nobody's while many load. */
@@ -75,6 +76,21 @@ static void launch_child(struct launch *launch, struct vm_child *child)
 		vm_driver_boot(&child->machine, &child->err);
 }
 
+/* How many have come to their end; of one alone there is nothing to tell. */
+static void tell(const struct launch *launch, size_t ended)
+{
+	const struct vm_fork *fork = launch->fork;
+	const struct vm_tell *told = fork->op->tell;
+	char what[VM_FULL_NAME_MAX + 32];
+	const struct vm_amount amount = {
+	        .what = what, .unit = "forks", .done = ended, .total = fork->count};
+
+	if (!told || fork->count == 1)
+		return;
+	snprintf(what, sizeof(what), "starting forks of %s", fork->source.row.name);
+	told->amount(told->ctx, &amount);
+}
+
 static void *worker(void *arg)
 {
 	struct launch *launch = arg;
@@ -85,6 +101,7 @@ static void *worker(void *arg)
 		if (i >= launch->fork->count)
 			return NULL;
 		launch_child(launch, &launch->fork->children[i]);
+		tell(launch, atomic_fetch_add(&launch->ended, 1) + 1);
 	}
 }
 
@@ -106,6 +123,7 @@ void vm_fork_launch(struct vm_fork *fork)
 	if (fork->op->progress)
 		vm_op_progress(fork->op, "starting %zu fork%s", fork->count,
 		               fork->count == 1 ? "" : "s");
+	tell(&launch, 0);
 	/* This thread is one of the workers: one fork, and a host out of threads, need no other. */
 	while (made + 1 < wanted && pthread_create(&threads[made], NULL, worker, &launch) == 0)
 		made++;

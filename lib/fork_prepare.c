@@ -13,7 +13,7 @@ static int copy_disks(struct vm_fork *fork, struct vm_child *child, int from_fd,
 {
 	enum vm_copy how = VM_COPY_REFLINK;
 	int private = vm_files_copy_disks(&fork->source.spec, from_fd, &fork->frozen, child->dir_fd,
-	                                  &how, err);
+	                                  fork->op->tell, child->row.name, &how, err);
 
 	if (private < 0)
 		return vm_err_wrap(err, "%s", child->row.name);

@@ -13,6 +13,7 @@
 #include <sys/types.h>
 
 #include "err.h"
+#include "tell.h"
 
 /* Opens a directory below dir_fd (O_NOFOLLOW, O_CLOEXEC); the descriptor, or -1 with err. */
 int vm_fs_open_dir(int dir_fd, const char *name, struct vm_err *err);
@@ -49,11 +50,12 @@ enum vm_copy { VM_COPY_REFLINK, VM_COPY_SPARSE, VM_COPY_LAYER };
 
 /*
  * Copies the open regular file `from_fd` to a new file: by FICLONE where the filesystem can, else
- * only its data extents. The copy has the same size and holes. On failure nothing is left. Errors:
- * already_exists, insufficient_resources (disk full), system (also "interrupted").
+ * only its data extents, of which `work` (may be NULL) tells. The copy has the same size and holes.
+ * On failure nothing is left. Errors: already_exists, insufficient_resources (disk full), system
+ * (also "interrupted").
  */
-int vm_fs_copy(int from_fd, int dir_fd, const char *name, mode_t mode, enum vm_copy *ret_how,
-               struct vm_err *err);
+int vm_fs_copy(int from_fd, int dir_fd, const char *name, mode_t mode, struct vm_work *work,
+               enum vm_copy *ret_how, struct vm_err *err);
 
 /*
  * The same of a file by name, by FICLONE or not at all: *ret_cloned is false, and there is no file,
@@ -65,10 +67,11 @@ int vm_fs_clone(int from_fd, const char *from, int to_fd, const char *to, bool *
 /*
  * Every hole of to_fd/to gets the data that from_fd/from has there; what both have as a hole stays
  * one. By holes, never by zeroes: those of `to` are data. Both are of one size, and nobody else
- * uses `to` yet. On failure it is worth nothing. Errors: insufficient_resources, system (also
- * "interrupted").
+ * uses `to` yet. On failure it is worth nothing. `work` tells of it, or is NULL. Errors:
+ * insufficient_resources, system (also "interrupted").
  */
-int vm_fs_fill_holes(int from_fd, const char *from, int to_fd, const char *to, struct vm_err *err);
+int vm_fs_fill_holes(int from_fd, const char *from, int to_fd, const char *to, struct vm_work *work,
+                     struct vm_err *err);
 /*
  * Whether in a file of that size each page that was written is told from those around it that were
  * not, also one of zeroes: tried with a file that has no name. Not so with blocks larger than a

@@ -34,7 +34,15 @@ static ssize_t copy_by_buffer(int from, int to, off_t offset, size_t len)
 	return put;
 }
 
-static int copy_extent(int from, int to, off_t offset, off_t end, struct vm_err *err)
+/* One file's data on its way to another. */
+struct copy {
+	int from, to;
+	struct vm_work *work; /* told of it; or NULL */
+	bool measures;        /* nothing is copied yet: how much will be, for `work` */
+	uint64_t measured;
+};
+
+static int copy_extent(struct copy *copy, off_t offset, off_t end, struct vm_err *err)
 {
 	bool by_hand = false;
 
@@ -45,8 +53,8 @@ static int copy_extent(int from, int to, off_t offset, off_t end, struct vm_err 
 
 		if (vm_interrupt_check(err) < 0)
 			return -1;
-		n = by_hand ? copy_by_buffer(from, to, offset, len)
-		            : copy_file_range(from, &in, to, &out, len, 0);
+		n = by_hand ? copy_by_buffer(copy->from, copy->to, offset, len)
+		            : copy_file_range(copy->from, &in, copy->to, &out, len, 0);
 		if (n < 0 && !by_hand && copy_range_unavailable(errno)) {
 			by_hand = true;
 			continue;
@@ -56,50 +64,53 @@ static int copy_extent(int from, int to, off_t offset, off_t end, struct vm_err 
 		if (n == 0)
 			return vm_err_set(err, VM_ERR_SYSTEM,
 			                  "the file became shorter while it was copied");
-		if (n > 0)
+		if (n > 0) {
 			offset += n;
+			vm_work_add(copy->work, (uint64_t)n);
+		}
 	}
 	return 0;
 }
 
 /* The data extents between two offsets. */
-static int copy_data(int from, int to, off_t data, off_t end, struct vm_err *err)
+static int copy_data(struct copy *copy, off_t data, off_t end, struct vm_err *err)
 {
-	off_t hole;
+	off_t hole, stop;
 
 	while (data < end) {
-		data = lseek(from, data, SEEK_DATA);
+		data = lseek(copy->from, data, SEEK_DATA);
 		if (data >= end || (data < 0 && errno == ENXIO))
 			return 0; /* nothing but a hole up to the end */
-		hole = data < 0 ? -1 : lseek(from, data, SEEK_HOLE);
+		hole = data < 0 ? -1 : lseek(copy->from, data, SEEK_HOLE);
 		if (hole < 0)
 			return vm_err_sys(err, "looking for data extents");
-		if (copy_extent(from, to, data, hole < end ? hole : end, err) < 0)
+		stop = hole < end ? hole : end;
+		if (copy->measures)
+			copy->measured += (uint64_t)(stop - data);
+		else if (copy_extent(copy, data, stop, err) < 0)
 			return -1;
 		data = hole;
 	}
 	return 0;
 }
 
-static int copy_sparse(int from, int to, off_t size, struct vm_err *err)
+static int copy_whole(struct copy *copy, off_t size, struct vm_err *err)
 {
-	if (ftruncate(to, size) < 0)
-		return vm_err_sys(err, "setting the size of the copy");
-	return copy_data(from, to, 0, size, err);
+	return copy_data(copy, 0, size, err);
 }
 
 /* What is written lies behind us when the next hole is looked for. */
-static int fill_holes(int from, int to, off_t size, struct vm_err *err)
+static int fill_holes(struct copy *copy, off_t size, struct vm_err *err)
 {
 	off_t hole = 0, data;
 
-	while ((hole = lseek(to, hole, SEEK_HOLE)) >= 0 && hole < size) {
-		data = lseek(to, hole, SEEK_DATA);
+	while ((hole = lseek(copy->to, hole, SEEK_HOLE)) >= 0 && hole < size) {
+		data = lseek(copy->to, hole, SEEK_DATA);
 		if (data < 0 && errno != ENXIO)
 			return vm_err_sys(err, "looking for data extents");
 		if (data < 0 || data > size)
 			data = size;
-		if (copy_data(from, to, hole, data, err) < 0)
+		if (copy_data(copy, hole, data, err) < 0)
 			return -1;
 		hole = data;
 	}
@@ -107,10 +118,37 @@ static int fill_holes(int from, int to, off_t size, struct vm_err *err)
 	return hole < 0 && errno != ENXIO ? vm_err_sys(err, "looking for holes") : 0;
 }
 
-int vm_fs_fill_holes(int from_fd, const char *from, int to_fd, const char *to, struct vm_err *err)
+/* Walks through the files twice if somebody wants to know how far it is: first to see how far. */
+static int walk(struct copy *copy, int (*steps)(struct copy *copy, off_t size, struct vm_err *err),
+                off_t size, struct vm_err *err)
+{
+	copy->measures = vm_work_is_told(copy->work, (uint64_t)size);
+	if (copy->measures) {
+		if (steps(copy, size, err) < 0)
+			return -1;
+		vm_work_begin(copy->work, copy->measured);
+		copy->measures = false;
+	} else {
+		copy->work = NULL;
+	}
+	return steps(copy, size, err);
+}
+
+static int copy_sparse(int from, int to, off_t size, struct vm_work *work, struct vm_err *err)
+{
+	struct copy copy = {.from = from, .to = to, .work = work};
+
+	if (ftruncate(to, size) < 0)
+		return vm_err_sys(err, "setting the size of the copy");
+	return walk(&copy, copy_whole, size, err);
+}
+
+int vm_fs_fill_holes(int from_fd, const char *from, int to_fd, const char *to, struct vm_work *work,
+                     struct vm_err *err)
 {
 	VM_AUTO_CLOSE int in = openat(from_fd, from, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
 	VM_AUTO_CLOSE int out = openat(to_fd, to, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+	struct copy copy = {.from = in, .to = out, .work = work};
 	struct stat base, layer;
 
 	if (in < 0 || fstat(in, &base) < 0)
@@ -124,7 +162,7 @@ int vm_fs_fill_holes(int from_fd, const char *from, int to_fd, const char *to, s
 	}
 	if (vm_fault(VM_FAULT_FS_FILL))
 		return vm_fs_fail(to_fd, to, "filling", err);
-	if (fill_holes(in, out, layer.st_size, err) < 0)
+	if (walk(&copy, fill_holes, layer.st_size, err) < 0)
 		return vm_fs_wrap(to_fd, to, err);
 	return vm_fault(VM_FAULT_FS_FILL_DONE) ? -1 : 0;
 }
@@ -135,7 +173,8 @@ static bool cannot_share(int e)
 	return e == EOPNOTSUPP || e == EXDEV || e == EINVAL || e == ENOTTY || e == ENOSYS;
 }
 
-static int fill_copy(int from, int to, enum vm_copy *ret_how, struct vm_err *err)
+static int fill_copy(int from, int to, struct vm_work *work, enum vm_copy *ret_how,
+                     struct vm_err *err)
 {
 	struct stat st;
 
@@ -149,21 +188,21 @@ static int fill_copy(int from, int to, enum vm_copy *ret_how, struct vm_err *err
 		return vm_err_sys(err, "sharing extents");
 	if (fstat(from, &st) < 0)
 		return vm_err_sys(err, "asking for the size");
-	if (copy_sparse(from, to, st.st_size, err) < 0)
+	if (copy_sparse(from, to, st.st_size, work, err) < 0)
 		return -1;
 	*ret_how = VM_COPY_SPARSE;
 	return vm_fault(VM_FAULT_FS_COPY_DONE) ? -1 : 0;
 }
 
-int vm_fs_copy(int from_fd, int dir_fd, const char *name, mode_t mode, enum vm_copy *ret_how,
-               struct vm_err *err)
+int vm_fs_copy(int from_fd, int dir_fd, const char *name, mode_t mode, struct vm_work *work,
+               enum vm_copy *ret_how, struct vm_err *err)
 {
 	VM_AUTO_CLOSE int to = vm_fs_create(dir_fd, name, mode, err);
 	char path[VM_PATH_SHOWN];
 
 	if (to < 0)
 		return -1;
-	if (fill_copy(from_fd, to, ret_how, err) == 0)
+	if (fill_copy(from_fd, to, work, ret_how, err) == 0)
 		return 0;
 	unlinkat(dir_fd, name, 0);
 	return vm_err_wrap(err, "%s", vm_fs_path(dir_fd, name, path, sizeof(path)));

@@ -40,6 +40,7 @@ int vm_held_lock(struct vm_op *op, const struct vm_instance *row, const struct v
 	        .create = how->create,
 	        .what = what,
 	        .waited_us = &op->lock_waited_us,
+	        .tell = op->tell,
 	};
 
 	snprintf(what, sizeof(what), "instance '%s'", row->name);
@@ -298,6 +299,7 @@ struct vm_machine vm_held_machine(const struct vm_op *op, const struct vm_held *
 	        .spec = &held->spec,
 	        .guest_cid = held->row.guest_cid,
 	        .dir_fd = held->dir_fd,
+	        .tell = op->tell,
 	        .vmm = VM_VMM_INIT,
 	};
 }

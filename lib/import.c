@@ -24,6 +24,7 @@ struct import {
 	const struct vm_driver *driver;
 	struct vm_image_description description;
 	struct vm_child child;
+	struct vm_work work;
 	int dir_fd; /* the child's, once there is one */
 };
 
@@ -148,6 +149,7 @@ static int prepare(void *ctx, const struct vm_archive_contents *contents, struct
 	    fill_row(import, err) < 0)
 		return -1;
 	vm_op_about(import->op, "", child->row.name);
+	vm_work_init(&import->work, import->op->tell, "importing %s", child->row.name);
 	warn_of_misfits(import);
 	vm_sweep_makers(import->op);
 	if (vm_child_reserve(import->op, child, 1, false, err) < 0 || put_info(import, err) < 0 ||
@@ -282,10 +284,9 @@ static int publish(struct import *import, struct vm_err *err)
 
 static void tell(void *ctx, uint64_t done_bytes, uint64_t total_bytes)
 {
-	const struct import *import = ctx;
+	struct import *import = ctx;
 
-	if (import->request->progress)
-		import->request->progress(import->request->ctx, done_bytes, total_bytes);
+	vm_work_at(&import->work, done_bytes, total_bytes);
 }
 
 int vm_import(struct vm_op *op, const struct vm_import_request *request, struct vm_instance *ret,

@@ -121,6 +121,59 @@ static int open_lock_file(int dir_fd, const char *name, bool create)
 	              O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY | (create ? O_CREAT : 0), 0600);
 }
 
+static unsigned holders_of(int dir_fd, const char *name, char *buf, size_t size)
+{
+	VM_AUTO_CLOSE int fd = name ? open_lock_file(dir_fd, name, false) : -1;
+
+	return fd < 0 ? 0 : vm_lock_list_holders(fd, buf, size);
+}
+
+/* The gate's holder is the one to blame only when nobody is inside: it is just passing. */
+static void describe_way(const struct vm_lock_request *request, char *buf, size_t size)
+{
+	if (!holders_of(request->dir_fd, request->name, buf, size) &&
+	    !holders_of(request->dir_fd, request->gate, buf, size))
+		snprintf(buf, size, "an unknown process");
+}
+
+/* --- waiting ------------------------------------------------------------------------------------
+ */
+
+/* One wait for a lock file, and what is told of it. */
+struct wait {
+	const struct vm_lock_request *request;
+	int fd;
+	int operation;
+	off_t ticket; /* in the queue of a gate, else -1 */
+	struct vm_waiting told;
+};
+
+static void tell(struct wait *wait)
+{
+	char holders[VM_WAITING_NOTE - 16];
+
+	describe_way(wait->request, holders, sizeof(holders));
+	snprintf(wait->told.note, sizeof(wait->told.note), "held by %s", holders);
+	vm_waiting_tell(&wait->told);
+}
+
+/*
+ * Sleeps for the turn in the queue, or for the lock, in pieces between which it is told. 0, 1 late
+ * or asked to stop, -1.
+ */
+static int sleep_for(struct wait *wait, bool turn, int64_t deadline_ms, struct vm_err *err)
+{
+	for (;;) {
+		int64_t until = vm_waiting_piece(&wait->told, deadline_ms);
+		int rc = turn ? !vm_queue_wait(wait->fd, wait->ticket, until)
+		              : vm_flock_until(wait->fd, wait->operation, until, err);
+
+		if (rc != 1 || until == deadline_ms || vm_interrupt_pending())
+			return rc;
+		tell(wait);
+	}
+}
+
 /* Whether the gate is open and stays so, though it is not our turn; or it is by now. */
 static bool nobody_comes(int fd, off_t ticket)
 {
@@ -135,34 +188,41 @@ static bool nobody_comes(int fd, off_t ticket)
 }
 
 /* In the order of arrival. 0 locked, 1 late or asked to stop, -1. */
-static int wait_for_gate(int fd, off_t ticket, int64_t deadline_ms, struct vm_err *err)
+static int wait_for_gate(struct wait *wait, int64_t deadline_ms, struct vm_err *err)
 {
+	int fd = wait->fd;
+
 	for (;;) {
 		int64_t turn = vm_monotonic_ms() + TURN_MS;
 		bool last = deadline_ms != VM_WAIT_FOREVER && deadline_ms <= turn;
 
-		if (vm_queue_wait(fd, ticket, last ? deadline_ms : turn))
+		if (sleep_for(wait, true, last ? deadline_ms : turn, err) == 0)
 			break;
 		if (last || vm_interrupt_pending())
 			return flock(fd, LOCK_EX | LOCK_NB) == 0 ? 0 : 1;
-		if (nobody_comes(fd, ticket))
+		if (nobody_comes(fd, wait->ticket))
 			break;
 	}
-	return vm_flock_until(fd, LOCK_EX, deadline_ms, err);
+	return sleep_for(wait, false, deadline_ms, err);
 }
 
 static int wait_for_lock(const struct vm_lock_request *request, int fd, bool is_gate, int operation,
                          int64_t deadline_ms, struct vm_err *err)
 {
-	off_t ticket = is_gate ? vm_queue_enter(fd) : -1;
+	struct wait wait = {.request = request,
+	                    .fd = fd,
+	                    .operation = operation,
+	                    .ticket = is_gate ? vm_queue_enter(fd) : -1};
 	int64_t begin;
 	int result;
 
-	if (vm_queue_wait(fd, ticket, VM_WAIT_NONE) && flock(fd, operation | LOCK_NB) == 0)
+	if (vm_queue_wait(fd, wait.ticket, VM_WAIT_NONE) && flock(fd, operation | LOCK_NB) == 0)
 		return 0;
 	begin = vm_monotonic_us();
-	result = is_gate ? wait_for_gate(fd, ticket, deadline_ms, err)
-	                 : vm_flock_until(fd, operation, deadline_ms, err);
+	vm_waiting_begin(&wait.told, request->tell, request->what, deadline_ms);
+	result = is_gate ? wait_for_gate(&wait, deadline_ms, err)
+	                 : sleep_for(&wait, false, deadline_ms, err);
+	vm_waiting_end(&wait.told);
 	/* Who does not want to wait has not, however long the look took. */
 	if (request->waited_us && deadline_ms != VM_WAIT_NONE)
 		*request->waited_us += vm_monotonic_us() - begin;
@@ -257,21 +317,11 @@ static enum outcome take_once(const struct vm_lock_request *request, int *ret_fd
 	return outcome; /* and the gate opens */
 }
 
-static unsigned holders_of(int dir_fd, const char *name, char *buf, size_t size)
-{
-	VM_AUTO_CLOSE int fd = name ? open_lock_file(dir_fd, name, false) : -1;
-
-	return fd < 0 ? 0 : vm_lock_list_holders(fd, buf, size);
-}
-
 static int report_busy(const struct vm_lock_request *request, struct vm_err *err)
 {
 	char holders[640];
 
-	/* The gate's holder is the one to blame only when nobody is inside: it is just passing. */
-	if (!holders_of(request->dir_fd, request->name, holders, sizeof(holders)) &&
-	    !holders_of(request->dir_fd, request->gate, holders, sizeof(holders)))
-		snprintf(holders, sizeof(holders), "an unknown process");
+	describe_way(request, holders, sizeof(holders));
 	vm_err_set(err, VM_ERR_BUSY, "%s is locked by %s", request->what, holders);
 	return vm_err_hint(err, "wait longer with --wait=SEC");
 }

@@ -29,6 +29,7 @@
 #include <sys/types.h>
 
 #include "err.h"
+#include "tell.h"
 
 enum vm_lock_rank {
 	VM_RANK_STORE,  /* shared by every changing verb, exclusive for migration and repair */
@@ -69,6 +70,7 @@ struct vm_lock_request {
 	bool create;         /* create the lock file when missing (mode 0600); else not_found */
 	const char *what;    /* for messages, e.g. "instance 'web'" */
 	int64_t *waited_us;  /* NULL, or incremented by the time spent waiting */
+	const struct vm_tell *tell; /* who is told of a wait and of who is in the way; or NULL */
 };
 
 /*

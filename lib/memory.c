@@ -20,6 +20,7 @@ static int take(struct vm_op *op, const struct vm_held *held, enum vm_lock_mode 
 	        .create = true,
 	        .what = what,
 	        .waited_us = &op->lock_waited_us,
+	        .tell = op->tell,
 	};
 
 	snprintf(what, sizeof(what), "the memory of instance '%s'", held->row.name);
@@ -36,10 +37,13 @@ static int is_ready(const struct vm_machine *machine, struct vm_err *err)
 static int unpack(const struct vm_op *op, const struct vm_machine *machine, struct vm_err *err)
 {
 	uint64_t bytes = machine->spec->memory_bytes;
+	struct vm_work work;
 
+	vm_work_init(&work, op->tell, "decompressing the memory of %s", machine->name);
 	if (vm_op_check_disk(op, bytes, err) < 0)
 		return -1;
-	return vm_decompress_file(machine->dir_fd, VM_FILE_COMPRESSED, VM_FILE_MEMORY, bytes, err);
+	return vm_decompress_file(machine->dir_fd, VM_FILE_COMPRESSED, VM_FILE_MEMORY, bytes, &work,
+	                          err);
 }
 
 static int make_ready(struct vm_op *op, struct vm_machine *machine, const struct vm_held *held,
@@ -96,13 +100,15 @@ static int pack(struct vm_op *op, const struct vm_held *held, int64_t deadline_m
                 struct vm_err *err)
 {
 	VM_AUTO(vm_lock_release) struct vm_lock shared = VM_LOCK_INIT;
+	struct vm_work work;
 
 	if (take(op, held, VM_LOCK_SHARED, deadline_ms, &shared, err) < 0)
 		return -1;
 	if (!vm_fs_exists(held->dir_fd, VM_FILE_MEMORY))
 		return 0; /* it is packed, and nobody has needed it since */
 	vm_op_progress(op, "compressing the memory of %s", held->row.name);
-	return vm_compress_file(held->dir_fd, VM_FILE_MEMORY, VM_FILE_COMPRESSED, err);
+	vm_work_init(&work, op->tell, "compressing the memory of %s", held->row.name);
+	return vm_compress_file(held->dir_fd, VM_FILE_MEMORY, VM_FILE_COMPRESSED, &work, err);
 }
 
 int vm_memory_pack(struct vm_op *op, const struct vm_held *held, struct vm_err *err)

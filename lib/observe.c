@@ -91,10 +91,34 @@ static int look(struct vm_op *op, const struct vm_instance *row, unsigned states
 	return (states & (1U << ret->state)) != 0;
 }
 
+/* "web to be stopped or failed" */
+static void describe_goal(const char *name, unsigned states, char *buf, size_t size)
+{
+	size_t used = (size_t)snprintf(buf, size, "%.*s to be%s", VM_FULL_NAME_MAX, name,
+	                               states == 0 ? " gone" : "");
+	unsigned told = 0;
+
+	for (unsigned state = 0; state < VM_STATE_COUNT && used < size; state++) {
+		if (!(states & (1U << state)))
+			continue;
+		used += (size_t)snprintf(buf + used, size - used, "%s %s", told > 0 ? " or" : "",
+		                         vm_state_name((enum vm_state)state));
+		told = 1;
+	}
+}
+
+static void tell_state(struct vm_waiting *waiting, const struct vm_instance *row)
+{
+	snprintf(waiting->note, sizeof(waiting->note), "it is %s", vm_state_name(row->state));
+	vm_waiting_tell(waiting);
+}
+
 static int wait_loop(struct vm_op *op, struct vm_instance *row, unsigned states,
-                     int64_t deadline_ms, struct vm_watch *watch, struct vm_vmm *vmm,
+                     struct vm_waiting *waiting, struct vm_watch *watch, struct vm_vmm *vmm,
                      struct vm_err *err)
 {
+	int64_t deadline_ms = waiting->deadline_ms;
+
 	for (;;) {
 		struct vm_instance now = {0};
 		struct pollfd end;
@@ -113,6 +137,7 @@ static int wait_loop(struct vm_op *op, struct vm_instance *row, unsigned states,
 		if (deadline_ms >= 0 && vm_monotonic_ms() >= deadline_ms)
 			return vm_err_set(err, VM_ERR_TIMEOUT, "%s is still %s", row->name,
 			                  vm_state_name(row->state));
+		tell_state(waiting, row);
 		/* A VMM that ends says so through its pidfd; a new one appears with a commit. */
 		vm_vmm_close(vmm);
 		if ((row->state == VM_STATE_RUNNING || row->state == VM_STATE_PAUSED) &&
@@ -130,14 +155,19 @@ int vm_wait(struct vm_op *op, const char *selector, unsigned states, int64_t tim
 	int64_t deadline = timeout_ms < 0 ? -1 : vm_monotonic_ms() + timeout_ms;
 	struct vm_watch watch = VM_WATCH_INIT;
 	struct vm_vmm vmm = VM_VMM_INIT;
+	char goal[VM_FULL_NAME_MAX + 128];
+	struct vm_waiting waiting;
 	struct vm_instance row;
 	int rc;
 
 	if (vm_store_find(op->root->store, selector, &row, err) < 0)
 		return -1;
+	describe_goal(row.name, states, goal, sizeof(goal));
+	vm_waiting_begin(&waiting, op->tell, goal, deadline);
 	rc = vm_watch_open(op->root, &watch, err);
 	if (rc == 0)
-		rc = wait_loop(op, &row, states, deadline, &watch, &vmm, err);
+		rc = wait_loop(op, &row, states, &waiting, &watch, &vmm, err);
+	vm_waiting_end(&waiting);
 	vm_vmm_close(&vmm);
 	vm_watch_close(&watch);
 	if (rc == 0 && ret)

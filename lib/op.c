@@ -119,6 +119,7 @@ struct vm_slot_pool vm_op_slots(const struct vm_op *op, const struct vm_driver *
 	        .root_id = vm_store_root_id(op->root->store),
 	        .hypervisor = driver->name,
 	        .count = configured ? configured : driver->caps.max_concurrent_restores,
+	        .tell = op->tell,
 	};
 }
 

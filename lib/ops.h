@@ -18,6 +18,7 @@
 #include "root.h"
 #include "spec.h"
 #include "store.h"
+#include "tell.h"
 
 /* One run of a verb. */
 struct vm_op {
@@ -32,6 +33,8 @@ struct vm_op {
 	/* Says what is going on, e.g. "waiting for instance 'web'"; may be NULL. One line, no
 	 * newline. */
 	void (*progress)(void *ctx, const char *text);
+	/* Who wants to know how far it is, and what it waits for; may be NULL. */
+	const struct vm_tell *tell;
 	/* Says something the user should know though the operation goes on; may be NULL. */
 	void (*warn)(void *ctx, const char *text);
 	void *ctx;

@@ -139,7 +139,8 @@ static int stage(struct revert *revert, struct vm_err *err)
 	revert->to_fd = vm_fs_make_dir(root->trash_fd, staged_name(id, name), err);
 	if (revert->to_fd < 0 || vm_files_link_kernel(spec, from_fd, revert->to_fd, err) < 0 ||
 	    vm_overlay_freeze(from_fd, spec, false, &frozen, err) < 0 ||
-	    vm_files_copy_disks(spec, from_fd, &frozen, revert->to_fd, &how, err) < 0 ||
+	    vm_files_copy_disks(spec, from_fd, &frozen, revert->to_fd, revert->op->tell,
+	                        revert->held->row.name, &how, err) < 0 ||
 	    vm_disks_sync(revert->to_fd, spec, err) < 0 || link_logs(revert, err) < 0 ||
 	    stage_memory(revert, err) < 0 || vm_interrupt_check(err) < 0)
 		return -1;

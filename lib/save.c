@@ -139,13 +139,30 @@ static int is_whole(const struct vm_save *save, const struct vm_machine *machine
 	return (uint64_t)st.st_size == machine->spec->memory_bytes && st.st_blocks >= save->blocks;
 }
 
+/* How far the VMM is shows in a file that it makes; one that has its blocks already tells nothing.
+ */
+static int write_all(const struct vm_save *save, struct vm_machine *machine, const char *memory,
+                     const char *state, struct vm_err *err)
+{
+	const struct vm_growth growth = {.dir_fd = save->to_fd, .files = {save->name, save->state}};
+	bool grows = !vm_fs_exists(save->to_fd, save->name);
+	struct vm_work work;
+
+	vm_work_init(&work, machine->tell, "saving the memory of %s", machine->name);
+	vm_work_watch(&work, machine->spec->memory_bytes, grows ? &growth : NULL);
+	if (vm_driver_save(machine, VM_SAVE_ALL, memory, state, err) < 0)
+		return -1;
+	vm_work_end(&work);
+	return 0;
+}
+
 int vm_save_write(struct vm_save *save, struct vm_machine *machine, const char *memory,
                   const char *state, struct vm_err *err)
 {
 	int whole;
 
 	if (save->how != VM_SAVE_DIFF && save->how != VM_SAVE_LAYER)
-		return vm_driver_save(machine, VM_SAVE_ALL, memory, state, err);
+		return write_all(save, machine, memory, state, err);
 	whole = vm_driver_save(machine, VM_SAVE_DIRTY, memory, state, err);
 	if (whole == 0)
 		whole = is_whole(save, machine, err);
@@ -154,7 +171,7 @@ int vm_save_write(struct vm_save *save, struct vm_machine *machine, const char *
 	/* It cannot do this after all: the guest still stands, so there is time for everything. */
 	vm_err_clear(err);
 	save->how = VM_SAVE_FULL;
-	return vm_driver_save(machine, VM_SAVE_ALL, memory, state, err);
+	return write_all(save, machine, memory, state, err);
 }
 
 /* Whether the zeroes of a file of which all was written had better be holes. */
@@ -170,13 +187,35 @@ static bool is_to_punch(const struct vm_op *op, const struct vm_save *save)
 	       !vm_pool_is_for(op->root, save->to_fd, (uint64_t)st.st_size);
 }
 
+/* Where there is no memory file yet the driver makes it now, of what the state has. */
+static int finish_writing(const struct vm_save *save, struct vm_machine *machine,
+                          struct vm_err *err)
+{
+	const struct vm_growth growth = {.dir_fd = save->to_fd, .files = {save->name}};
+	bool makes = !vm_fs_exists(save->to_fd, save->name);
+	struct vm_work work;
+
+	vm_work_init(&work, machine->tell, "making the memory of %s fit to be shared",
+	             machine->name);
+	if (makes)
+		vm_work_watch(&work, machine->spec->memory_bytes, &growth);
+	if (vm_driver_finish_save(machine, save->to_fd, save->name, save->state, err) < 0)
+		return -1;
+	if (makes)
+		vm_work_end(&work);
+	return 0;
+}
+
 int vm_save_finish(const struct vm_op *op, const struct vm_save *save, struct vm_machine *machine,
                    struct vm_err *err)
 {
-	if (vm_driver_finish_save(machine, save->to_fd, save->name, save->state, err) < 0)
+	struct vm_work work;
+
+	if (finish_writing(save, machine, err) < 0)
 		return -1;
+	vm_work_init(&work, op->tell, "completing the memory of %s", machine->name);
 	if (save->how == VM_SAVE_LAYER &&
-	    vm_fs_fill_holes(save->to_fd, VM_FILE_BELOW, save->to_fd, save->name, err) < 0)
+	    vm_fs_fill_holes(save->to_fd, VM_FILE_BELOW, save->to_fd, save->name, &work, err) < 0)
 		return -1;
 	if (machine->driver->caps.recycles_memory && is_to_punch(op, save))
 		vm_fs_punch_zeroes(save->to_fd, save->name);

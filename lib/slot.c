@@ -335,19 +335,37 @@ static bool sleep_for_token(const struct scan *scan)
 	return sem_clockwait(scan->semaphore, CLOCK_MONOTONIC, &at) == 0;
 }
 
+/* Who waits for slots of his own waits for nobody: then it is not told. */
+static void tell_if_due(const struct vm_slot_pool *pool, struct vm_waiting *waiting)
+{
+	if (!vm_waiting_is_due(waiting))
+		return;
+	if (vm_slot_describe(pool, waiting->note, sizeof(waiting->note)))
+		vm_waiting_tell(waiting);
+	else
+		vm_waiting_put_off(waiting);
+}
+
 /* 1 taken, 0 deadline passed, -1. */
 static int wait_for_slot(const struct scan *scan, struct vm_slot *ret_slot, struct vm_err *err)
 {
+	struct vm_waiting waiting;
 	int taken = 0;
 
+	vm_waiting_begin(&waiting, scan->pool->tell, "a restore slot", scan->deadline_ms);
 	while (taken == 0 && !expired(scan->deadline_ms)) {
-		if (vm_interrupt_check(err) != 0)
-			return vm_err_wrap(err, "waiting for a restore slot");
+		if (vm_interrupt_check(err) != 0) {
+			taken = vm_err_wrap(err, "waiting for a restore slot");
+			break;
+		}
 		if (sleep_for_token(scan))
 			taken = take_with_token(scan, ret_slot, err);
 		else
 			taken = settle_if_due(scan, ret_slot, err);
+		if (taken == 0)
+			tell_if_due(scan->pool, &waiting);
 	}
+	vm_waiting_end(&waiting);
 	/* Never say "none" without having looked at the files: tokens get lost with killed holders.
 	 */
 	return taken == 0 ? settle(scan, ret_slot, err) : taken;
@@ -355,28 +373,11 @@ static int wait_for_slot(const struct scan *scan, struct vm_slot *ret_slot, stru
 
 static int report_none(const struct scan *scan, struct vm_err *err)
 {
-	const struct vm_slot_pool *pool = scan->pool;
-	char holders[512] = "";
-	size_t used = 0;
-	unsigned listed = 0;
+	char holders[600];
 
-	for (unsigned i = 0; i < pool->count && listed < 3; i++) {
-		char name[NAME_SIZE];
-		char one[160];
-		VM_AUTO_CLOSE int fd = -1;
-
-		slot_name(pool, i, name);
-		fd = openat(pool->run_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-		if (fd < 0 || vm_lock_list_holders(fd, one, sizeof(one)) == 0)
-			continue;
-		used += (size_t)snprintf(holders + used, sizeof(holders) - used, "%s%s",
-		                         listed ? "; " : "", one);
-		listed++;
-	}
-	vm_err_set(err, VM_ERR_INSUFFICIENT_RESOURCES,
-	           "no restore slot of %s became free: all %u are held%s%s%s", pool->hypervisor,
-	           pool->count, listed == 0 ? "" : ", by ", holders,
-	           pool->count > listed && listed > 0 ? " and others" : "");
+	vm_slot_describe(scan->pool, holders, sizeof(holders));
+	vm_err_set(err, VM_ERR_INSUFFICIENT_RESOURCES, "no restore slot of %s became free: %s",
+	           scan->pool->hypervisor, holders);
 	return vm_err_hint(err, "wait longer with --wait=SEC, or raise max_concurrent_restores");
 }
 

@@ -22,10 +22,11 @@
 #include "lock.h"
 
 struct vm_slot_pool {
-	int run_fd;             /* the data root's run/ directory; not owned */
-	const char *root_id;    /* random id of the data root: names the semaphore; not owned */
-	const char *hypervisor; /* a driver's name; not owned */
-	unsigned count;         /* N, 1..1024 */
+	int run_fd;                 /* the data root's run/ directory; not owned */
+	const char *root_id;        /* random id of the data root: names the semaphore; not owned */
+	const char *hypervisor;     /* a driver's name; not owned */
+	unsigned count;             /* N, 1..1024 */
+	const struct vm_tell *tell; /* who is told of a wait; or NULL */
 };
 
 struct vm_slot {

@@ -31,5 +31,10 @@ static inline void slot_name(const struct vm_slot_pool *pool, unsigned index, ch
  */
 int vm_slot_census(const struct vm_slot_pool *pool, bool ret_held[VM_SLOT_COUNT_MAX],
                    unsigned *ret_count, struct vm_err *err);
+/*
+ * For people, once no slot was free: "all 4 are held, by pid 4711 (...) and others", of whom some
+ * are named. Whether any of those is somebody else than we.
+ */
+bool vm_slot_describe(const struct vm_slot_pool *pool, char *buf, size_t size);
 
 #endif

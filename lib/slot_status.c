@@ -10,6 +10,8 @@
 #include "slot_impl.h"
 #include "util.h"
 
+enum { LISTED_MAX = 3 };
+
 static void close_semaphore(sem_t **semaphore)
 {
 	if (*semaphore)
@@ -42,6 +44,32 @@ int vm_slot_status(const struct vm_slot_pool *pool, struct vm_slot_status *ret, 
 	*ret = (struct vm_slot_status){
 	        .total = pool->count, .held = count, .tokens = count_tokens(pool)};
 	return 0;
+}
+
+bool vm_slot_describe(const struct vm_slot_pool *pool, char *buf, size_t size)
+{
+	size_t used = (size_t)snprintf(buf, size, "all %u are held", pool->count);
+	unsigned listed = 0;
+	bool others = false;
+
+	for (unsigned i = 0; i < pool->count && listed < LISTED_MAX && used < size; i++) {
+		struct vm_lock_process holder;
+		char name[NAME_SIZE], one[160];
+		VM_AUTO_CLOSE int fd = -1;
+
+		slot_name(pool, i, name);
+		fd = openat(pool->run_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+		if (fd < 0 || vm_lock_holders(fd, &holder, 1) == 0 ||
+		    vm_lock_list_holders(fd, one, sizeof(one)) == 0)
+			continue;
+		others |= holder.pid != getpid();
+		used += (size_t)snprintf(buf + used, size - used, "%s%s", listed ? "; " : ", by ",
+		                         one);
+		listed++;
+	}
+	if (pool->count > listed && listed > 0 && used < size)
+		snprintf(buf + used, size - used, " and others");
+	return others;
 }
 
 /* 1 and the holder of a slot's file; 0 when it has been let go meanwhile. */

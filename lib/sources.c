@@ -132,9 +132,10 @@ static int make_blank(int dir_fd, const char *file, uint64_t size_bytes, struct 
 }
 
 static int make_disk(struct vm_child *child, const struct vm_disk *disk, int from_fd,
-                     struct vm_err *err)
+                     const struct vm_tell *tell, struct vm_err *err)
 {
 	char file[VM_DISK_FILE_SIZE];
+	struct vm_work work;
 	enum vm_copy how;
 
 	vm_disk_file(disk, file);
@@ -144,28 +145,34 @@ static int make_disk(struct vm_child *child, const struct vm_disk *disk, int fro
 		               : vm_fs_sync(child->dir_fd, file, err);
 	if (from_fd < 0)
 		return make_blank(child->dir_fd, file, disk->size_bytes, err);
-	if (vm_fs_copy(from_fd, child->dir_fd, file, disk->read_only ? 0400 : 0600, &how, err) < 0)
+	vm_work_init(&work, tell, "copying disk %s of %s", disk->id, child->row.name);
+	if (vm_fs_copy(from_fd, child->dir_fd, file, disk->read_only ? 0400 : 0600, &work, &how,
+	               err) < 0)
 		return -1;
 	vm_child_note_copy(child, how);
 	return vm_fs_sync(child->dir_fd, file, err);
 }
 
 int vm_sources_copy(struct vm_child *child, const struct vm_spec *spec,
-                    const struct vm_sources *sources, struct vm_err *err)
+                    const struct vm_sources *sources, const struct vm_tell *tell,
+                    struct vm_err *err)
 {
 	int dir_fd = child->dir_fd;
+	struct vm_work work;
 	enum vm_copy how;
 
+	vm_work_init(&work, tell, "copying kernel and initrd of %s", child->row.name);
+
 	if (spec->kernel &&
-	    (vm_fs_copy(sources->kernel_fd, dir_fd, VM_FILE_KERNEL, 0400, &how, err) < 0 ||
+	    (vm_fs_copy(sources->kernel_fd, dir_fd, VM_FILE_KERNEL, 0400, &work, &how, err) < 0 ||
 	     vm_fs_sync(dir_fd, VM_FILE_KERNEL, err) < 0))
 		return -1;
 	if (spec->initrd &&
-	    (vm_fs_copy(sources->initrd_fd, dir_fd, VM_FILE_INITRD, 0400, &how, err) < 0 ||
+	    (vm_fs_copy(sources->initrd_fd, dir_fd, VM_FILE_INITRD, 0400, &work, &how, err) < 0 ||
 	     vm_fs_sync(dir_fd, VM_FILE_INITRD, err) < 0))
 		return -1;
 	for (size_t i = 0; i < spec->disk_count; i++) {
-		if (make_disk(child, &spec->disks[i], sources->disk_fds[i], err) < 0)
+		if (make_disk(child, &spec->disks[i], sources->disk_fds[i], tell, err) < 0)
 			return -1;
 	}
 	return vm_fs_sync(dir_fd, NULL, err);

@@ -29,6 +29,7 @@ int vm_sources_open(struct vm_spec *spec, struct vm_sources *sources, struct vm_
 void vm_sources_close(struct vm_sources *sources);
 /* Copies them into the child's directory, durably, and makes its blank disks. */
 int vm_sources_copy(struct vm_child *child, const struct vm_spec *spec,
-                    const struct vm_sources *sources, struct vm_err *err);
+                    const struct vm_sources *sources, const struct vm_tell *tell,
+                    struct vm_err *err);
 
 #endif

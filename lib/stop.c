@@ -11,6 +11,9 @@ static int ask_and_wait(struct vm_op *op, struct vm_held *held, struct vm_machin
                         int64_t grace_ms, struct vm_err *err)
 {
 	struct vm_err refused = {0};
+	struct vm_waiting waiting;
+	char what[VM_NAME_MAX + 16];
+	int64_t deadline_ms;
 	int rc;
 
 	/* A paused guest cannot hear us. */
@@ -25,7 +28,12 @@ static int ask_and_wait(struct vm_op *op, struct vm_held *held, struct vm_machin
 		return 1;
 	}
 	vm_op_progress(op, "waiting for %s to shut down", held->row.name);
-	rc = vm_vmm_wait(&machine->vmm, grace_ms < 0 ? -1 : vm_monotonic_ms() + grace_ms, err);
+	deadline_ms = grace_ms < 0 ? -1 : vm_monotonic_ms() + grace_ms;
+	snprintf(what, sizeof(what), "%.*s to shut down", VM_NAME_MAX, held->row.name);
+	vm_waiting_begin(&waiting, op->tell, what, deadline_ms);
+	vm_waiting_tell(&waiting);
+	rc = vm_vmm_wait(&machine->vmm, deadline_ms, err);
+	vm_waiting_end(&waiting);
 	if (rc > 0)
 		vm_op_warn(op, "%s did not shut down in %.1f s; it is killed", held->row.name,
 		           (double)grace_ms / 1000);

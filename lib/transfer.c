@@ -143,13 +143,20 @@ int vm_image_read_description(const json_t *json, struct vm_image_description *r
 /* --- export -------------------------------------------------------------------------------------
  */
 
+static void tell(void *ctx, uint64_t done_bytes, uint64_t total_bytes)
+{
+	vm_work_at(ctx, done_bytes, total_bytes);
+}
+
 static int send(struct vm_op *op, const struct vm_held *held, int out_fd,
                 const struct vm_archive_write_options *options, struct vm_err *err)
 {
+	struct vm_archive_write_options told = *options;
 	VM_AUTO(vm_image_info_free) struct vm_image_info info = {0};
 	bool with_memory = held->row.state == VM_STATE_STANDBY;
 	char cpu[VM_CPU_SIZE] = "";
 	struct vm_image_files files;
+	struct vm_work work;
 	json_t *description;
 	int rc;
 
@@ -160,7 +167,10 @@ static int send(struct vm_op *op, const struct vm_held *held, int out_fd,
 	if (!description)
 		return -1;
 	vm_image_files(&held->spec, with_memory, &files);
-	rc = vm_archive_write(out_fd, description, held->dir_fd, files.list, files.count, options,
+	vm_work_init(&work, op->tell, "exporting %s", held->row.name);
+	told.progress = tell;
+	told.ctx = &work;
+	rc = vm_archive_write(out_fd, description, held->dir_fd, files.list, files.count, &told,
 	                      err);
 	json_decref(description);
 	return rc;

@@ -11,7 +11,8 @@
 
 /*
  * Writes the image to out_fd, from where that is; held shared meanwhile, so that it can be forked,
- * and not be removed. `*ret` (may be NULL) is the image. Errors: unsupported (its state needs an
+ * and not be removed. How far it is is told to op->tell, not by the options. `*ret` (may be NULL)
+ * is the image. Errors: unsupported (its state needs an
  * alias on this host), those of vm_archive_write().
  */
 int vm_export(struct vm_op *op, const char *selector, int out_fd,
@@ -22,8 +23,6 @@ struct vm_import_request {
 	int in_fd;
 	const char *name;                 /* STEM/NAME; NULL: the name that it had */
 	const struct vm_image_info *info; /* what is said here replaces what it said */
-	vm_archive_progress *progress;    /* or NULL */
-	void *ctx;
 };
 /*
  * Makes an image of a stream. Nothing is published before all of it is verified: its checksums,

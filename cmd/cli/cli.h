@@ -105,6 +105,7 @@ struct cli {
 	struct vm_root root;
 	struct vm_op op;
 	struct cli_progress progress;
+	struct vm_tell tell;
 	int output_errno;    /* why stdout could not be written, as far as known */
 	enum vm_code status; /* of the first failure that was reported */
 };

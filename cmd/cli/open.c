@@ -14,6 +14,20 @@ static void progress(void *ctx, const char *text)
 	cli_progress_say(&cli->progress, text);
 }
 
+static void tell_amount(void *ctx, const struct vm_amount *amount)
+{
+	struct cli *cli = ctx;
+
+	cli_progress_amount(&cli->progress, amount);
+}
+
+static void tell_waiting(void *ctx, const struct vm_waiting *waiting)
+{
+	struct cli *cli = ctx;
+
+	cli_progress_waiting(&cli->progress, waiting);
+}
+
 int cli_open(struct cli *cli, enum vm_root_mode mode, struct vm_err *err)
 {
 	/*
@@ -30,6 +44,9 @@ int cli_open(struct cli *cli, enum vm_root_mode mode, struct vm_err *err)
 	cli->op.root = &cli->root;
 	cli->op.verb = cli->verb->name;
 	cli->op.progress = progress;
+	cli->tell = (struct vm_tell){.amount = tell_amount, .waiting = tell_waiting, .ctx = cli};
+	/* Where nobody would see it nothing is looked for. */
+	cli->op.tell = cli->progress.terminal || cli->progress.verbose ? &cli->tell : NULL;
 	cli->op.warn = cli_warn;
 	cli->op.ctx = cli;
 	cli_begin(cli);

@@ -100,6 +100,7 @@ struct vm_machine {
 	const struct vm_spec *spec;
 	uint64_t guest_cid; /* 0: no vsock */
 	int dir_fd;
+	const struct vm_tell *tell; /* of what the driver itself copies; NULL: nobody listens */
 	struct vm_vmm vmm;
 	int64_t log_begin; /* where the words of a VMM that was spawned here begin in its log */
 	/* For a load, where the state names another directory (alias.h); else NULL. */

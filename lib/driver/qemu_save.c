@@ -81,11 +81,13 @@ static int copy_live(const struct vm_machine *machine, const char *memory, struc
 {
 	VM_AUTO_CLOSE int live =
 	        openat(machine->dir_fd, VM_QEMU_LIVE, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	struct vm_work work;
 	enum vm_copy how;
 
+	vm_work_init(&work, machine->tell, "copying the memory of %s", machine->name);
 	if (live < 0)
 		return vm_fs_fail(machine->dir_fd, VM_QEMU_LIVE, "opening", err);
-	return vm_fs_copy(live, machine->dir_fd, memory, 0600, &how, err);
+	return vm_fs_copy(live, machine->dir_fd, memory, 0600, &work, &how, err);
 }
 
 /*

@@ -86,7 +86,7 @@ static void copy_and_compare(int from_dir, int to_dir, const struct layout *layo
 	struct vm_err err = {0};
 	struct stat st;
 
-	if (vm_fs_copy(from, to_dir, layout->name, 0640, &how, &err) < 0)
+	if (vm_fs_copy(from, to_dir, layout->name, 0640, NULL, &how, &err) < 0)
 		fail_msg("%s: %s", layout->name, err.message);
 	assert_true(how == VM_COPY_SPARSE || how == VM_COPY_REFLINK);
 	copy = openat(to_dir, layout->name, O_RDONLY | O_CLOEXEC);
@@ -129,7 +129,7 @@ static void a_copy_of_a_big_hole_takes_no_space(void **state)
 	enum vm_copy how;
 	struct stat st;
 
-	assert_int_equal(vm_fs_copy(from, f->to, "huge", 0600, &how, &err), 0);
+	assert_int_equal(vm_fs_copy(from, f->to, "huge", 0600, NULL, &how, &err), 0);
 	assert_int_equal(fstatat(f->to, "huge", &st, 0), 0);
 	assert_int_equal(st.st_size, (off_t)1 << 40);
 	assert_in_range(st.st_blocks * 512, 0, MIB);
@@ -145,7 +145,7 @@ static void a_copy_does_not_depend_on_the_offset_of_its_source(void **state)
 	enum vm_copy how;
 
 	assert_int_equal(lseek(from, BLOCK, SEEK_SET), BLOCK);
-	assert_int_equal(vm_fs_copy(from, f->to, "file", 0600, &how, &err), 0);
+	assert_int_equal(vm_fs_copy(from, f->to, "file", 0600, NULL, &how, &err), 0);
 	copy = openat(f->to, "file", O_RDONLY | O_CLOEXEC);
 	assert_same_content(from, copy, layout.size);
 	close(copy);
@@ -167,7 +167,7 @@ static void what_stands_at_the_target_is_not_overwritten(void **state)
 	from = openat(f->from, "file", O_RDONLY | O_CLOEXEC);
 	for (const char *const *name = (const char *const[]){"there", "link", "dangling", NULL};
 	     *name; name++) {
-		assert_int_equal(vm_fs_copy(from, f->to, *name, 0600, &how, &err), -1);
+		assert_int_equal(vm_fs_copy(from, f->to, *name, 0600, NULL, &how, &err), -1);
 		assert_int_equal(err.code, VM_ERR_ALREADY_EXISTS);
 		assert_int_equal(how, 99);
 		vm_err_clear(&err);
@@ -192,7 +192,7 @@ static int copy_without_room(void *arg)
 	signal(SIGXFSZ, SIG_IGN);
 	if (from < 0 || setrlimit(RLIMIT_FSIZE, &limit) < 0)
 		return 2;
-	if (vm_fs_copy(from, f->to, "copy", 0600, &how, &err) != -1)
+	if (vm_fs_copy(from, f->to, "copy", 0600, NULL, &how, &err) != -1)
 		return 3;
 	return strstr(err.message, "copy: ") ? 0 : 4;
 }
@@ -216,13 +216,13 @@ static int copy_interrupted(void *arg)
 
 	vm_interrupt_install();
 	kill(getpid(), SIGINT);
-	if (vm_fs_copy(from, f->to, "copy", 0600, &how, &err) != -1)
+	if (vm_fs_copy(from, f->to, "copy", 0600, NULL, &how, &err) != -1)
 		return 2;
 	if (!strstr(err.message, "copy: interrupted by SIGINT"))
 		return 3;
 	vm_interrupt_suspend(); /* as in an undo */
 	vm_err_clear(&err);
-	return vm_fs_copy(from, f->to, "whole", 0600, &how, &err) == 0 ? 0 : 4;
+	return vm_fs_copy(from, f->to, "whole", 0600, NULL, &how, &err) == 0 ? 0 : 4;
 }
 
 static void an_interrupted_copy_leaves_nothing(void **state)

@@ -168,7 +168,7 @@ static void assert_laid(struct fixture *f, int (*base)(int), int (*layer)(int))
 
 	write_sparse(f->to, "base", base);
 	write_sparse(f->to, "layer", layer);
-	assert_int_equal(vm_fs_fill_holes(f->to, "base", f->to, "layer", &err), 0);
+	assert_int_equal(vm_fs_fill_holes(f->to, "base", f->to, "layer", NULL, &err), 0);
 	fd = openat(f->to, "layer", O_RDONLY | O_CLOEXEC);
 	assert_true(fd >= 0);
 	for (int i = 0; i < PAGES; i++) {
@@ -205,11 +205,11 @@ static void a_layer_needs_a_base_of_its_size(void **state)
 
 	write_text(f->to, "short", "x");
 	write_sparse(f->to, "layer", layer_page);
-	assert_int_equal(vm_fs_fill_holes(f->to, "short", f->to, "layer", &err), -1);
+	assert_int_equal(vm_fs_fill_holes(f->to, "short", f->to, "layer", NULL, &err), -1);
 	assert_int_equal(err.code, VM_ERR_SYSTEM);
 	assert_non_null(strstr(err.message, "its base has 1 bytes"));
 	vm_err_clear(&err);
-	assert_int_equal(vm_fs_fill_holes(f->to, "nothing", f->to, "layer", &err), -1);
+	assert_int_equal(vm_fs_fill_holes(f->to, "nothing", f->to, "layer", NULL, &err), -1);
 	assert_non_null(strstr(err.message, "nothing"));
 	/* Too small for the trial; and no directory. */
 	assert_false(vm_fs_keeps_holes(f->to, BLOCK));
