@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <inttypes.h>
 #include <jansson.h>
-#include <langinfo.h>
-#include <locale.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -64,14 +62,6 @@ static void free_selection(struct selection *selection)
 }
 
 /* All instances, or those the operands name; an operand that names none is reported. */
-/* By name as people count: web-2 before web-10. */
-static int by_name(const void *a, const void *b)
-{
-	const struct vm_instance *left = a, *right = b;
-
-	return strverscmp(left->name, right->name);
-}
-
 static int list_instances(struct cli *cli, struct selection *selection, struct vm_err *err)
 {
 	size_t wanted = (size_t)cli->operand_count;
@@ -98,9 +88,7 @@ static int select_instances(struct cli *cli, struct selection *selection, struct
 {
 	if (list_instances(cli, selection, err) < 0)
 		return -1;
-	if (selection->count > 1)
-		qsort(selection->instances, selection->count, sizeof(*selection->instances),
-		      by_name);
+	cli_tree_sort(selection->instances, selection->count);
 	return 0;
 }
 
@@ -194,11 +182,9 @@ static int print_table(const struct selection *selection, const struct cli_tree_
 static int print_tree(const struct selection *selection, struct vm_err *err)
 {
 	struct cli_tree_line *lines = NULL;
-	bool utf8;
 	int rc;
 
-	utf8 = setlocale(LC_CTYPE, "") != NULL && strcmp(nl_langinfo(CODESET), "UTF-8") == 0;
-	if (cli_tree_make(selection->instances, selection->count, utf8, &lines, err) < 0)
+	if (cli_tree_make(selection->instances, selection->count, cli_tree_utf8(), &lines, err) < 0)
 		return -1;
 	rc = print_table(selection, lines, err);
 	cli_tree_free(lines, selection->count);
