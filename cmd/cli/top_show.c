@@ -102,7 +102,10 @@ struct cli_top_layout cli_top_layout(const struct cli_top_row *rows, size_t coun
 		width = LINE_MAX_WIDTH;
 	left = width - (longest < USUAL_NAME ? longest : USUAL_NAME);
 	layout.shown[NAME] = true;
-	for (size_t i = 1; i < CLI_TOP_COLUMNS; i++) {
+	/* The state is told as long as there is room for the beginning of a name. */
+	layout.shown[STATE] = width > columns[NAME].width + columns[STATE].width;
+	left -= 1 + columns[STATE].width;
+	for (size_t i = 2; i < CLI_TOP_COLUMNS; i++) {
 		enum column column = by_weight[i];
 
 		left -= 1 + columns[column].width;

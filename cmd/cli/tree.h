@@ -66,6 +66,7 @@ bool cli_tree_utf8(void);
 /* --- tree_print.c: what `vmctl tree` prints, in each of its formats; vmctl-tree(1) ---------------
  */
 
+/* Bytes are 0 where `usage` is NULL, here and below. */
 int cli_tree_table(const struct vm_instance *rows, size_t count, const struct vm_usage *usage,
                    struct vm_err *err);
 /* An array of the roots; a new reference, or NULL when out of memory. */

@@ -18,6 +18,12 @@ static const char *state_name(const struct vm_instance *row)
 	return is_ghost(row) ? "removed" : vm_state_name(row->state);
 }
 
+/* Nothing where nobody has looked. */
+static struct vm_usage_bytes bytes_of(const struct vm_instance *row, const struct vm_usage *usage)
+{
+	return usage != NULL ? vm_usage_of(usage, row->id) : (struct vm_usage_bytes){0};
+}
+
 /* --- table ---------------------------------------------------------------------------------------
  */
 
@@ -35,7 +41,7 @@ static void put_line(struct cli_grid *grid, size_t line, const struct cli_tree_l
 	cli_grid_put(grid, line, 1, vm_strdup(vm_kind_name(row->kind), &err));
 	if (is_ghost(row))
 		return;
-	bytes = vm_usage_of(usage, row->id);
+	bytes = bytes_of(row, usage);
 	cli_grid_put(grid, line, 2, vm_strdup(vm_state_name(row->state), &err));
 	cli_grid_put(grid, line, 3, vm_strdup(row->hypervisor, &err));
 	cli_grid_put(grid, line, 4,
@@ -77,7 +83,7 @@ static json_t *node_json(const struct vm_instance *row, const struct vm_usage *u
 		                 row->name, "kind", vm_kind_name(row->kind), "state",
 		                 state_name(row), "hypervisor", "exclusive_bytes", "shared_bytes",
 		                 "children");
-	bytes = vm_usage_of(usage, row->id);
+	bytes = bytes_of(row, usage);
 	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:[]}", "id", row->id, "name",
 	                 row->name, "kind", vm_kind_name(row->kind), "state", state_name(row),
 	                 "hypervisor", row->hypervisor, "exclusive_bytes",
@@ -161,7 +167,7 @@ static void put_node(FILE *out, const struct vm_instance *row, const struct vm_u
 	(void)fprintf(out, "\\n%s%s", row->kind == VM_KIND_IMAGE ? "snapshot, " : "",
 	              state_name(row));
 	if (!is_ghost(row)) {
-		bytes = vm_usage_of(usage, row->id);
+		bytes = bytes_of(row, usage);
 		(void)fputs(", ", out);
 		put_quoted(out, row->hypervisor);
 		(void)fprintf(out, "\\n%s own, %s shared",
