@@ -19,6 +19,8 @@ BUILD := build$(if $(SAN),/san)$(if $(FAULTS),/faults)
 
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 PKG_LIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null)
+# Of vmctl-top alone.
+NCURSES_LIBS := $(shell pkg-config --libs ncursesw 2>/dev/null)
 WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes \
 	-Wvla -Wformat=2 -Wnull-dereference $(if $(filter true,$(CI)),-Werror)
 OPT := $(if $(SAN),-O1 -g -fsanitize=address$(comma)undefined -fno-sanitize-recover=all \
@@ -31,9 +33,9 @@ ALL_LDFLAGS := -pthread $(if $(SAN),-fsanitize=address$(comma)undefined) \
 
 # Needed to compile anything; said here, because the compiler would only name a header.
 WITHOUT_LIBS := help clean deps firecracker guest demo check lint check-model
-ifeq ($(PKG_LIBS),)
+ifeq ($(and $(PKG_LIBS),$(NCURSES_LIBS)),)
 ifneq ($(filter-out $(WITHOUT_LIBS),$(or $(MAKECMDGOALS),all)),)
-$(error pkg-config does not find all of: $(PKGS). On Debian: sudo packaging/install-deps build)
+$(error pkg-config does not find all of: $(PKGS) ncursesw. On Debian: sudo packaging/install-deps build)
 endif
 endif
 
@@ -75,11 +77,13 @@ $(BUILD)/bin/vmctl: $(BUILD)/obj/cmd/vmctl.o $(CLI) $(LIB)
 
 $(BUILD)/bin/vmctl-%: $(BUILD)/obj/cmd/%.o $(CLI) $(LIB)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(PKG_LIBS)
+	$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(VERB_LIBS) $(PKG_LIBS)
 
 # A group of commands: one program, a file for each command.
 $(BUILD)/bin/vmctl-snapshot: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard cmd/snapshot/*.c))
 $(BUILD)/bin/vmctl-snapshot-transfer: $(BUILD)/obj/cmd/snapshot/info.o
+$(BUILD)/bin/vmctl-top: $(BUILD)/obj/cmd/top/screen.o
+$(BUILD)/bin/vmctl-top: private VERB_LIBS := $(NCURSES_LIBS)
 
 # --- the guest of the tests: freestanding, no libc, never sanitized -------------------------------
 GUEST := build/guest/guest.elf

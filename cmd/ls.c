@@ -63,14 +63,6 @@ static void free_selection(struct selection *selection)
 }
 
 /* All instances, or those the operands name; an operand that names none is reported. */
-/* By name as people count: web-2 before web-10. */
-static int by_name(const void *a, const void *b)
-{
-	const struct vm_instance *left = a, *right = b;
-
-	return strverscmp(left->name, right->name);
-}
-
 static int list_instances(struct cli *cli, struct selection *selection, struct vm_err *err)
 {
 	size_t wanted = (size_t)cli->operand_count;
@@ -97,9 +89,7 @@ static int select_instances(struct cli *cli, struct selection *selection, struct
 {
 	if (list_instances(cli, selection, err) < 0)
 		return -1;
-	if (selection->count > 1)
-		qsort(selection->instances, selection->count, sizeof(*selection->instances),
-		      by_name);
+	cli_tree_sort(selection->instances, selection->count);
 	return 0;
 }
 

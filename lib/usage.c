@@ -1,10 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * The extents of all files are sorted by where they lie on the disk. Walking over them, the files
- * that are open at one place are those that share it; a place is free once all directories that
- * have one of those files are gone.
- */
-#include "usage.h"
+/* The looking; usage_count.c adds up what was found. */
+#include "usage_impl.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -20,41 +16,6 @@
 #include "util.h"
 
 enum { EXTENTS_AT_ONCE = 128, BLOCK_BYTES = 512 };
-
-/* One file, however many names it has. */
-struct file {
-	dev_t device;
-	ino_t inode;
-	nlink_t links_left;   /* names that we have not seen: somebody outside has it */
-	size_t first_of, ofs; /* its directories: usage->owners[first_of] and on, once sorted */
-};
-
-/* One end of an extent. */
-struct edge {
-	dev_t device;
-	uint64_t at;
-	size_t file;
-	bool begins;
-	bool shared; /* so the filesystem says, but not with whom */
-};
-
-/* A name: file and the directory that it is in. */
-struct name {
-	size_t file, owner;
-};
-
-struct list {
-	void *items;
-	size_t count, room;
-};
-
-struct vm_usage {
-	struct list ids;   /* char[VM_ID_LEN + 1] */
-	struct list files; /* struct file */
-	struct list names; /* struct name, sorted by file once complete */
-	struct list edges; /* struct edge, sorted once complete */
-	uint64_t unknown;  /* next made-up place, for extents whose place is not known */
-};
 
 static void *add(struct list *list, size_t size, struct vm_err *err)
 {
@@ -144,11 +105,6 @@ static int map_extents(struct vm_usage *usage, int fd, size_t file, dev_t device
 	}
 }
 
-static struct file *file_at(const struct vm_usage *usage, size_t i)
-{
-	return (struct file *)usage->files.items + i;
-}
-
 /* The file of that inode: only one with several names can have been seen before. */
 static size_t find_file(const struct vm_usage *usage, const struct stat *st)
 {
@@ -234,43 +190,6 @@ static int scan_directory(void *ctx, int dir_fd, const char *name, struct vm_err
 	return 0;
 }
 
-static int by_place(const void *a, const void *b)
-{
-	const struct edge *left = a, *right = b;
-
-	if (left->device != right->device)
-		return left->device < right->device ? -1 : 1;
-	if (left->at != right->at)
-		return left->at < right->at ? -1 : 1;
-	return (int)left->begins -
-	       (int)right->begins; /* what ends here does not share what begins */
-}
-
-static int by_file(const void *a, const void *b)
-{
-	const struct name *left = a, *right = b;
-
-	if (left->file != right->file)
-		return left->file < right->file ? -1 : 1;
-	return left->owner < right->owner ? -1 : left->owner > right->owner;
-}
-
-static void sort_all(struct vm_usage *usage)
-{
-	const struct name *names = usage->names.items;
-
-	if (usage->edges.count > 0)
-		qsort(usage->edges.items, usage->edges.count, sizeof(struct edge), by_place);
-	if (usage->names.count > 0)
-		qsort(usage->names.items, usage->names.count, sizeof(struct name), by_file);
-	for (size_t i = 0; i < usage->names.count; i++) {
-		struct file *file = file_at(usage, names[i].file);
-
-		if (file->ofs++ == 0)
-			file->first_of = i;
-	}
-}
-
 int vm_usage_scan(const struct vm_root *root, struct vm_usage **ret, struct vm_err *err)
 {
 	struct vm_usage *usage = vm_calloc(1, sizeof(*usage), err);
@@ -286,7 +205,10 @@ int vm_usage_scan(const struct vm_root *root, struct vm_usage **ret, struct vm_e
 			return -1;
 		}
 	}
-	sort_all(usage);
+	if (vm_usage_count(usage, err) < 0) {
+		vm_usage_free(usage);
+		return -1;
+	}
 	*ret = usage;
 	return 0;
 }
@@ -299,90 +221,7 @@ void vm_usage_free(struct vm_usage *usage)
 	free(usage->files.items);
 	free(usage->names.items);
 	free(usage->edges.items);
+	free(usage->each);
+	free(usage->by_id);
 	free(usage);
-}
-
-/* Whether a file is in one of the marked directories (*ret_in), and only in such ones (returned).
- */
-static bool only_in(const struct vm_usage *usage, size_t index, const bool *marked, bool *ret_in)
-{
-	const struct name *names = usage->names.items;
-	const struct file *file = file_at(usage, index);
-	bool only = file->links_left == 0;
-
-	for (size_t i = 0; i < file->ofs; i++) {
-		bool in = marked[names[file->first_of + i].owner];
-
-		*ret_in |= in;
-		only &= in;
-	}
-	return only;
-}
-
-/*
- * Walks over the disk. Between two edges the open files are the same: how many of them are in a
- * marked directory, and how many of them elsewhere as well, says whose the bytes are.
- */
-static struct vm_usage_bytes walk(const struct vm_usage *usage, const bool *marked)
-{
-	const struct edge *edges = usage->edges.items;
-	struct vm_usage_bytes bytes = {0};
-	size_t ours = 0, others = 0, open = 0, shared = 0;
-
-	for (size_t i = 0; i + 1 < usage->edges.count; i++) {
-		uint64_t length = edges[i + 1].at - edges[i].at;
-		bool in = false;
-		bool only = only_in(usage, edges[i].file, marked, &in);
-		size_t step = edges[i].begins ? 1 : (size_t)-1;
-
-		ours += in ? step : 0;
-		others += only ? 0 : step;
-		open += step;
-		shared += edges[i].shared ? step : 0;
-		/* One file alone, and the filesystem says shared: with one outside. */
-		if (ours > 0 && edges[i + 1].device == edges[i].device)
-			*(others > 0 || (open == 1 && shared == 1) ? &bytes.shared
-			                                           : &bytes.exclusive) += length;
-	}
-	return bytes;
-}
-
-static void mark(const struct vm_usage *usage, const char *id, bool *marked)
-{
-	char(*ids)[VM_ID_LEN + 1] = usage->ids.items;
-
-	for (size_t i = 0; i < usage->ids.count; i++)
-		marked[i] |= strcmp(ids[i], id) == 0;
-}
-
-static struct vm_usage_bytes bytes_of(const struct vm_usage *usage, const char *const *ids,
-                                      size_t count)
-{
-	struct vm_usage_bytes bytes = {0};
-	bool *marked = calloc(usage->ids.count + 1, sizeof(*marked));
-
-	/* Out of memory: then nothing is known, as of one that was not seen. */
-	for (size_t i = 0; marked && i < count; i++)
-		mark(usage, ids[i], marked);
-	if (marked)
-		bytes = walk(usage, marked);
-	free(marked);
-	return bytes;
-}
-
-struct vm_usage_bytes vm_usage_of(const struct vm_usage *usage, const char *id)
-{
-	return bytes_of(usage, &id, 1);
-}
-
-uint64_t vm_usage_taken(const struct vm_usage *usage, const char *const *ids, size_t count)
-{
-	struct vm_usage_bytes bytes = bytes_of(usage, ids, count);
-
-	return bytes.exclusive + bytes.shared;
-}
-
-uint64_t vm_usage_freed(const struct vm_usage *usage, const char *const *ids, size_t count)
-{
-	return bytes_of(usage, ids, count).exclusive;
 }

@@ -43,7 +43,7 @@ static size_t as_columns(int columns)
 {
 	if (columns < 1)
 		return 1;
-	return columns < CLI_COLUMNS_MAX ? (size_t)columns : CLI_COLUMNS_MAX;
+	return columns < CLI_LINE_COLUMNS ? (size_t)columns : CLI_LINE_COLUMNS;
 }
 
 /* "1.2G", but "350M": a fraction of so much is of no interest. */

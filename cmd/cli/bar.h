@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { CLI_LINE_SIZE = 1024, CLI_COLUMNS_MAX = 400 };
+enum { CLI_LINE_SIZE = 1024, CLI_LINE_COLUMNS = 400 };
 
 struct cli_bar {
 	const char *what; /* "copying disk root of web" */

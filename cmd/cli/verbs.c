@@ -17,6 +17,7 @@ const struct cli_verb_entry cli_verbs[] = {
         {"snapshot", "Keep images of instances, and fork, restore and move them", NULL},
         {"state", "Look into the state file of a snapshot, and change its paths", NULL},
         {"ls", "List instances", "list"},
+        {"tree", "Draw the family tree of instances and snapshots", NULL},
         {"inspect", "Show everything about instances as JSON", NULL},
         {"rm", "Remove instances", "remove"},
         {"wait", "Wait until instances are in a state", NULL},
@@ -24,6 +25,7 @@ const struct cli_verb_entry cli_verbs[] = {
         {"console", "Attach to the serial console of an instance", NULL},
         {"events", "Show what was done, by which verb, and how it ended", NULL},
         {"stats", "Show counters, restore slots, locks, and what makes a host slow", NULL},
+        {"top", "Show what instances use, live", NULL},
         {"doctor", "Check the host and the data root", NULL},
         {NULL, NULL, NULL},
 };
