@@ -69,6 +69,18 @@ int vm_restore(struct vm_op *op, const char *selector, struct vm_instance *ret, 
 int vm_rm(struct vm_op *op, const char *selector, bool force, struct vm_instance *ret,
           struct vm_err *err);
 
+struct vm_label_change {
+	struct vm_labels set;
+	const char *const *drop; /* keys, none of which is set; one that is not there is no error */
+	size_t drop_count;
+};
+/*
+ * Changes the labels of an instance or image, all or none of them. Errors: usage (it would have
+ * more than VM_LABELS_MAX).
+ */
+int vm_label(struct vm_op *op, const char *selector, const struct vm_label_change *change,
+             struct vm_instance *ret, struct vm_err *err);
+
 enum { VM_FORKS_MAX = 1000 };
 
 struct vm_fork_request {
@@ -84,6 +96,7 @@ struct vm_fork_request {
 	/* Of the forks, as in a spec, with {} for the number of the fork; NULL: as the source has
 	 * it. */
 	const char *network;
+	const struct vm_labels *labels; /* win over the source's; or NULL */
 	/*
 	 * Not NULL: the one fork is an image of the source, with all that the source has saved or
 	 * is running, and its name is SOURCE/NAME. For vm_snapshot_create().

@@ -22,14 +22,15 @@ static int run_fork(struct cli *cli, struct vm_err *err)
 {
 	struct snapshot_options *options = cli->options;
 
-	options->fork.only_image = true;
+	options->fork.request.only_image = true;
 	return cli_fork_run(cli, &options->fork, err);
 }
 
 const struct cli_verb snapshot_fork = {
         .name = "fork",
         .summary = "Make new instances of a snapshot",
-        .synopsis = "[-n N] [--name PATTERN] [--target-state STATE] [--network NET] [--atomic]",
+        .synopsis = "[-n N] [--name PATTERN] [--target-state STATE] [--network NET]"
+                    " [--label KEY=VALUE] [--atomic]",
         .operands = "SNAPSHOT [NAME]",
         .min_operands = 1,
         .max_operands = 2,
