@@ -274,19 +274,19 @@ static int take_requirement(const char **text, struct vm_label_requirement *ret,
 	const char *begin = *text, *key = begin + (*begin == '!');
 	size_t len = strspn(key, KEY_CHARACTERS);
 	const char *rest = key + len;
-	bool not = rest[0] == '!' && rest[1] == '=', has_value = not || rest[0] == '=';
+	bool differs = rest[0] == '!' && rest[1] == '=', has_value = differs || rest[0] == '=';
 
 	if (len == 0 || len > VM_LABEL_KEY_MAX || (key > begin && has_value) ||
 	    (!has_value && *rest && *rest != ','))
 		return refuse_requirement(begin, strcspn(begin, ","), err);
 	ret->test = key > begin ? VM_LABEL_LACKS
-	            : not       ? VM_LABEL_IS_NOT
+	            : differs   ? VM_LABEL_IS_NOT
 	            : has_value ? VM_LABEL_IS
 	                        : VM_LABEL_HAS;
 	ret->key = vm_strf(err, "%.*s", (int)len, key);
 	if (!ret->key)
 		return -1;
-	rest += not ? 2 : has_value;
+	rest += differs ? 2 : has_value;
 	if (has_value && take_value(&rest, &ret->value, err) < 0)
 		return -1;
 	*text = rest;

@@ -188,8 +188,9 @@ enum vm_finding_level {
 	VM_FINDING_OK,
 	VM_FINDING_WARNING,
 	VM_FINDING_ERROR,
-	VM_FINDING_LEFTOVER, /* of a killed verb or a dead VMM, not repaired (yet) */
-	VM_FINDING_REPAIRED, /* such a leftover, which is settled now */
+	VM_FINDING_LEFTOVER,   /* of a killed verb or a dead VMM, not repaired (yet) */
+	VM_FINDING_REPAIRED,   /* such a leftover, which is settled now */
+	VM_FINDING_REPAIRABLE, /* one that a repair would settle; the hint says how */
 };
 struct vm_driver;
 struct vm_finding {
@@ -199,13 +200,17 @@ struct vm_finding {
 	char hint[384];
 	const struct vm_driver *driver; /* of what is said of a driver; else NULL */
 };
+enum vm_doctor_mode {
+	VM_DOCTOR_LOOK,
+	VM_DOCTOR_REPAIR,
+	VM_DOCTOR_DRY_RUN, /* looks, and tells what a repair would do */
+};
 /*
- * Looks at host and data root, without changing anything unless `repair` is set: then all that
- * killed verbs, dead VMMs and deleted data roots have left is settled, each instance under its own
- * lock, as the next verb on it would do. What somebody is working on is left alone. Free *ret with
- * free().
+ * Looks at host and data root, without changing anything but to repair: then all that killed verbs,
+ * dead VMMs and deleted data roots have left is settled, each instance under its own lock, as the
+ * next verb on it would do. What somebody is working on is left alone. Free *ret with free().
  */
-int vm_doctor(struct vm_op *op, bool repair, struct vm_finding **ret, size_t *ret_count,
-              struct vm_err *err);
+int vm_doctor(struct vm_op *op, enum vm_doctor_mode mode, struct vm_finding **ret,
+              size_t *ret_count, struct vm_err *err);
 
 #endif

@@ -134,7 +134,7 @@ static struct entry *entry_for(struct vm_label_index *index, const char *id, str
 
 	if (entry && strcmp(entry->id, id) == 0)
 		return entry;
-	if (index->count == index->room) {
+	if (!index->list || index->count == index->room) {
 		size_t room = index->room ? index->room * 2 : 64;
 		struct entry *list = realloc(index->list, room * sizeof(*list));
 

@@ -133,7 +133,7 @@ a b=c
 	vmctl restore web
 	assert_equal "$(field web '.state, .labels.state' | xargs)" 'running standby'
 	kill -9 "$(field web .pid)"
-	wait_for test "$(state_of web)" != running
+	vmctl wait --state failed --timeout 60 web
 	vmctl label web state=failed
 	assert_equal "$(field web '.state, .labels.state, .labels.paused' | xargs)" 'failed failed'
 	assert [ "$generation" -lt "$(field web .generation)" ]
