@@ -18,6 +18,7 @@ enum {
 	KEY_MACHINE,
 	KEY_ACCELERATOR,
 	KEY_NETWORK,
+	KEY_LABEL,
 	KEY_START
 };
 
@@ -29,6 +30,7 @@ struct create_options {
 	uint64_t memory_bytes; /* 0: not given */
 	const char *disks[VM_DISKS_MAX];
 	size_t disk_count;
+	struct vm_labels labels; /* owned */
 	bool no_vsock, start;
 };
 
@@ -49,6 +51,7 @@ static const struct cli_option create_options[] = {
         {"machine", KEY_MACHINE, "TYPE", "machine type of the hypervisor's", 0, false},
         {"accelerator", KEY_ACCELERATOR, "NAME", "auto, or one of the hypervisor's", 0, false},
         {"network", KEY_NETWORK, "NET", "none, user or tap=NAME (default none)", 0, false},
+        {"label", KEY_LABEL, "KEY=VALUE", "a label; may be repeated", 0, false},
         {"start", KEY_START, NULL, "boot the instance at once", 0, false},
         {NULL, 0, NULL, NULL, 0, false},
 };
@@ -115,6 +118,10 @@ static int option(void *ctx, int key, const char *value, struct vm_err *err)
 		return take_memory(options, value, err);
 	case KEY_DISK:
 		return add_disk(options, value, err);
+	case KEY_LABEL:
+		return vm_labels_set_text(&options->labels, value, err) < 0
+		               ? vm_err_wrap(err, "--label")
+		               : 0;
 	case KEY_NO_VSOCK:
 		options->no_vsock = true;
 		return 0;
@@ -161,7 +168,9 @@ static int apply_flags(const struct create_options *options, const char *name, s
 	for (size_t i = 0; i < options->disk_count; i++)
 		if (vm_spec_add_disk(spec, options->disks[i], err) < 0)
 			return -1;
-	return 0;
+	if (vm_labels_put_all(&spec->labels, &options->labels, err) < 0)
+		return -1;
+	return vm_labels_check_count(spec->labels.count, err);
 }
 
 /* The spec is complete and checked before the data root is opened: a mistake leaves nothing behind.
@@ -201,7 +210,7 @@ static const struct cli_verb verb = {
         .synopsis =
                 "[-f SPEC] [--kernel FILE] [--initrd FILE] [--boot-args ARGS] [--vcpus N]"
                 " [--memory SIZE] [--disk DISK] [--no-vsock] [--hypervisor NAME] [--machine TYPE]"
-                " [--accelerator NAME] [--network NET] [--start]",
+                " [--accelerator NAME] [--network NET] [--label KEY=VALUE] [--start]",
         .operands = "[NAME]",
         .max_operands = 1,
         .flags = CLI_WAITS | CLI_PRINTS,
@@ -213,6 +222,8 @@ static const struct cli_verb verb = {
 int main(int argc, char **argv)
 {
 	struct create_options options = {0};
+	int status = cli_main(&verb, &options, argc, argv);
 
-	return cli_main(&verb, &options, argc, argv);
+	vm_labels_free(&options.labels);
+	return status;
 }

@@ -8,14 +8,15 @@
 #include "fault.h"
 #include "util.h"
 
-enum { KEY_REPAIR = CLI_KEY_VERB, KEY_FAULT_POINTS };
+enum { KEY_REPAIR = CLI_KEY_VERB, KEY_DRY_RUN, KEY_FAULT_POINTS };
 
 struct doctor_options {
-	bool repair, fault_points;
+	bool repair, dry_run, fault_points;
 };
 
 static const struct cli_option doctor_options[] = {
         {"repair", KEY_REPAIR, NULL, "settle all that killed commands have left", 0, false},
+        {"dry-run", KEY_DRY_RUN, NULL, "with --repair: say what it would do, and stop", 0, false},
         {"fault-points", KEY_FAULT_POINTS, NULL,
          "list where a build for tests can be made to fail, and exit", 0, false},
         {NULL, 0, NULL, NULL, 0, false},
@@ -29,6 +30,8 @@ static int option(void *ctx, int key, const char *value, struct vm_err *err)
 	(void)err;
 	if (key == KEY_REPAIR)
 		options->repair = true;
+	else if (key == KEY_DRY_RUN)
+		options->dry_run = true;
 	else
 		options->fault_points = true;
 	return 0;
@@ -43,6 +46,7 @@ static const struct {
         [VM_FINDING_ERROR] = {"ERROR", "error", CLI_RED},
         [VM_FINDING_LEFTOVER] = {"LEFT", "leftover", CLI_RED},
         [VM_FINDING_REPAIRED] = {"FIXED", "repaired", CLI_CYAN},
+        [VM_FINDING_REPAIRABLE] = {"WOULD", "repairable", CLI_YELLOW},
 };
 
 static json_t *capabilities_json(const struct vm_driver *driver)
@@ -62,25 +66,27 @@ static json_t *capabilities_json(const struct vm_driver *driver)
 	        "max_concurrent_restores", (int)caps->max_concurrent_restores);
 }
 
-static json_t *finding_json(const struct vm_finding *finding)
+static json_t *finding_json(const struct vm_finding *finding, bool dry_run)
 {
 	json_t *json =
 	        json_pack("{s:s, s:s, s:o, s:o}", "level", levels[finding->level].name, "check",
 	                  finding->check, "message", cli_json_text(finding->message), "hint",
 	                  cli_json_text(finding->hint));
 
+	if (json != NULL && dry_run)
+		(void)json_object_set_new(json, "dry_run", json_true());
 	if (json != NULL && finding->driver != NULL)
 		(void)json_object_set_new(json, "capabilities", capabilities_json(finding->driver));
 	return json;
 }
 
 static int print_json(struct cli *cli, const struct vm_finding *findings, size_t count,
-                      struct vm_err *err)
+                      bool dry_run, struct vm_err *err)
 {
 	json_t *list = json_array();
 
 	for (size_t i = 0; i < count; i++)
-		(void)json_array_append_new(list, finding_json(&findings[i]));
+		(void)json_array_append_new(list, finding_json(&findings[i], dry_run));
 	return cli_print_json(cli, list, err);
 }
 
@@ -158,18 +164,24 @@ static int run(struct cli *cli, struct vm_err *err)
 {
 	const struct doctor_options *options = cli->options;
 	VM_AUTO_FREE struct vm_finding *findings = NULL;
+	enum vm_doctor_mode mode;
 	size_t count = 0;
 
 	if (options->fault_points && options->repair)
 		return cli_usage(cli, err, "--repair and --fault-points do not go together");
+	if (options->dry_run && !options->repair)
+		return cli_usage(cli, err, "--dry-run says what --repair would do: give both");
 	if (options->fault_points)
 		return print_points(cli, err);
-	if (cli_open(cli, options->repair ? VM_ROOT_CHANGE : VM_ROOT_READ, err) < 0 ||
-	    vm_doctor(&cli->op, options->repair, &findings, &count, err) < 0)
+	mode = !options->repair   ? VM_DOCTOR_LOOK
+	       : options->dry_run ? VM_DOCTOR_DRY_RUN
+	                          : VM_DOCTOR_REPAIR;
+	if (cli_open(cli, mode == VM_DOCTOR_REPAIR ? VM_ROOT_CHANGE : VM_ROOT_READ, err) < 0 ||
+	    vm_doctor(&cli->op, mode, &findings, &count, err) < 0)
 		return -1;
 	cli_progress_hide(&cli->progress);
 	if (cli->output == CLI_JSON) {
-		if (print_json(cli, findings, count, err) < 0)
+		if (print_json(cli, findings, count, options->dry_run, err) < 0)
 			return -1;
 	} else {
 		print_text(findings, count);
@@ -180,7 +192,7 @@ static int run(struct cli *cli, struct vm_err *err)
 
 static const struct cli_verb verb = {
         .name = "doctor",
-        .synopsis = "[--repair | --fault-points]",
+        .synopsis = "[--repair [--dry-run] | --fault-points]",
         .operands = "",
         .flags = CLI_WAITS,
         .options = doctor_options,

@@ -21,7 +21,7 @@ static int run(struct cli *cli, struct vm_err *err)
 static const struct cli_verb verb = {
         .name = "fork",
         .synopsis = "[-n N] [--name PATTERN] [--target-state STATE] [--from-running]"
-                    " [--network NET] [--atomic]",
+                    " [--network NET] [--label KEY=VALUE] [--atomic]",
         .operands = "SOURCE [NAME]",
         .min_operands = 1,
         .max_operands = 2,
@@ -33,7 +33,9 @@ static const struct cli_verb verb = {
 
 int main(int argc, char **argv)
 {
-	struct vm_fork_request request = {.count = 1};
+	struct cli_fork fork = {.request = {.count = 1}};
+	int status = cli_main(&verb, &fork, argc, argv);
 
-	return cli_main(&verb, &request, argc, argv);
+	vm_labels_free(&fork.labels);
+	return status;
 }

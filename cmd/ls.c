@@ -11,13 +11,14 @@
 #include "cli/tree.h"
 #include "util.h"
 
-enum { KEY_STATE = CLI_KEY_VERB, KEY_PARENT, KEY_TREE, KEY_NAMES };
+enum { KEY_LABEL = 'l', KEY_STATE = CLI_KEY_VERB, KEY_PARENT, KEY_TREE, KEY_NAMES };
 
 enum { SHORT_ID = 12 };
 
 struct ls_options {
 	unsigned states; /* bit mask of 1 << state; 0: all */
 	const char *parent;
+	struct vm_label_selector labels; /* owned */
 	bool tree, names;
 };
 
@@ -25,11 +26,14 @@ struct ls_options {
 struct selection {
 	struct vm_instance *instances;
 	size_t count;
+	struct vm_label_index *labels; /* of all there are; NULL where nobody needs them */
 };
 
 static const struct cli_option ls_options[] = {
         {"state", KEY_STATE, "STATE[,STATE]",
          "only instances in one of these states; may be repeated", 0, false},
+        {"label", KEY_LABEL, "LABEL[,LABEL]",
+         "only those that KEY, KEY=VALUE, KEY!=VALUE, !KEY is true of; may be repeated", 0, false},
         {"parent", KEY_PARENT, "SOURCE", "only forks of this instance", 0, false},
         {"tree", KEY_TREE, NULL, "draw the family tree: each source followed by its forks", 0,
          false},
@@ -45,6 +49,10 @@ static int option(void *ctx, int key, const char *value, struct vm_err *err)
 	switch (key) {
 	case KEY_STATE:
 		return cli_parse_states(value, &options->states, err);
+	case KEY_LABEL:
+		return vm_label_selector_add(&options->labels, value, err) < 0
+		               ? vm_err_wrap(err, "--label")
+		               : 0;
 	case KEY_PARENT:
 		options->parent = value;
 		return 0;
@@ -60,6 +68,7 @@ static int option(void *ctx, int key, const char *value, struct vm_err *err)
 static void free_selection(struct selection *selection)
 {
 	vm_instances_free(selection->instances, selection->count);
+	vm_label_index_free(selection->labels);
 }
 
 /* All instances, or those the operands name; an operand that names none is reported. */
@@ -116,6 +125,23 @@ static int resolve_parent(struct cli *cli, const struct selection *selection, co
 	return -1;
 }
 
+/* One query for all: there may be thousands. After the rows, so that none lacks its own. */
+static int read_labels(struct cli *cli, struct selection *selection, struct vm_err *err)
+{
+	const struct ls_options *options = cli->options;
+
+	return options->labels.count > 0 || cli->output == CLI_JSON
+	               ? vm_store_list_labels(cli->root.store, &selection->labels, err)
+	               : 0;
+}
+
+static bool has_labels(const struct ls_options *options, const struct selection *selection,
+                       const struct vm_instance *instance)
+{
+	return vm_label_selector_matches(&options->labels,
+	                                 vm_label_index_of(selection->labels, instance->id));
+}
+
 /* Drops what the filters do not let through; states are those that are true now. */
 static int filter(struct cli *cli, struct selection *selection, struct vm_err *err)
 {
@@ -129,6 +155,8 @@ static int filter(struct cli *cli, struct selection *selection, struct vm_err *e
 	for (size_t i = 0; i < seen; i++) {
 		struct vm_instance *instance = &selection->instances[i], moved;
 
+		if (options->labels.count > 0 && !has_labels(options, selection, instance))
+			continue;
 		if (!options->names && vm_observe(&cli->root, instance, err) < 0)
 			return -1;
 		if ((options->states != 0 && (options->states & 1U << instance->state) == 0) ||
@@ -205,13 +233,21 @@ static int print_tree(const struct selection *selection, struct vm_err *err)
 	return rc;
 }
 
+static json_t *instance_json(const struct cli *cli, const struct selection *selection, size_t i)
+{
+	const struct vm_instance *instance = &selection->instances[i];
+
+	return cli_instance_json_with(
+	        &cli->root, instance,
+	        vm_labels_to_json(vm_label_index_of(selection->labels, instance->id)));
+}
+
 static int print_objects(struct cli *cli, const struct selection *selection, struct vm_err *err)
 {
 	json_t *list = json_array();
 
 	for (size_t i = 0; i < selection->count; i++)
-		if (json_array_append_new(
-		            list, cli_instance_json(&cli->root, &selection->instances[i])) < 0) {
+		if (json_array_append_new(list, instance_json(cli, selection, i)) < 0) {
 			json_decref(list);
 			list = NULL;
 			break;
@@ -245,14 +281,14 @@ static int run(struct cli *cli, struct vm_err *err)
 		        "--tree is a table: it goes neither with -q nor with -o json, -o yaml "
 		        "or --format");
 	if (cli_open(cli, VM_ROOT_READ, err) < 0 || select_instances(cli, &selection, err) < 0 ||
-	    filter(cli, &selection, err) < 0)
+	    read_labels(cli, &selection, err) < 0 || filter(cli, &selection, err) < 0)
 		return -1;
 	return print_selection(cli, &selection, err);
 }
 
 static const struct cli_verb verb = {
         .name = "ls",
-        .synopsis = "[--state STATE[,STATE]] [--parent SOURCE] [--tree]",
+        .synopsis = "[--state STATE[,STATE]] [-l LABEL[,LABEL]] [--parent SOURCE] [--tree]",
         .operands = "[INSTANCE ...]",
         .max_operands = CLI_ANY,
         .flags = CLI_PRINTS | CLI_LISTS,
@@ -264,6 +300,8 @@ static const struct cli_verb verb = {
 int main(int argc, char **argv)
 {
 	struct ls_options options = {0};
+	int status = cli_main(&verb, &options, argc, argv);
 
-	return cli_main(&verb, &options, argc, argv);
+	vm_label_selector_free(&options.labels);
+	return status;
 }

@@ -21,12 +21,14 @@ static const struct cli_group group = {
 int main(int argc, char **argv)
 {
 	struct snapshot_options options = {
-	        .fork = {.count = 1},
+	        .fork = {.request = {.count = 1}},
 	        .gc = {.keep_last = -1, .keep_within_us = -1, .max_bytes = -1},
 	};
 	int status = cli_main_group(&group, &options, argc, argv);
 
 	vm_image_info_free(&options.info);
+	vm_labels_free(&options.fork.labels);
+	vm_label_selector_free(&options.selector);
 	for (size_t i = 0; i < options.adopt.disk_count; i++)
 		free(options.disks[i].recorded);
 	return status;

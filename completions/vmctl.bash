@@ -78,7 +78,7 @@ _vmctl_value() {
 	--kernel | --initrd | --disk | --file | --to) _vmctl_files -f ;;
 	-f) [[ $verb == create ]] && _vmctl_files -f ;;
 	--wait) [[ $glued == yes ]] && COMPREPLY=() ;;
-	-n | -t | --count | --tail | --name | --time | --timeout | --escape | --vcpus | \
+	-n | -t | -l | --count | --tail | --name | --time | --timeout | --escape | --vcpus | \
 		--boot-args | --since | --until | --comment | --label | --expires | \
 		--keep-last | --keep-within | --max-size | --level | --cid | --path | --prefix | --relocate) COMPREPLY=() ;;
 	*) return 1 ;;
@@ -203,7 +203,7 @@ _vmctl_verbs() {
 }
 
 complete -F _vmctl vmctl
-for _vmctl_word in create start stop pause resume standby restore fork ls inspect rm wait logs \
+for _vmctl_word in create start stop pause resume standby restore fork ls label inspect rm wait logs \
 	console events stats doctor snapshot state; do
 	complete -F _vmctl "vmctl-$_vmctl_word"
 done

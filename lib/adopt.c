@@ -301,6 +301,7 @@ static int make_name(const char *name, char *ret, struct vm_err *err)
 static int fill_row(const struct adoption *adoption, struct vm_instance *row, struct vm_err *err)
 {
 	row->kind = VM_KIND_IMAGE;
+	row->labels = &adoption->request->info->labels;
 	row->spec = vm_spec_for_row(&adoption->spec, err);
 	if (!row->spec)
 		return -1;

@@ -27,6 +27,7 @@ static int fill_row(const struct vm_spec *spec, const struct vm_driver *driver,
 	snprintf(row->hypervisor, sizeof(row->hypervisor), "%s", driver->name);
 	row->vcpus = spec->vcpus;
 	row->memory_bytes = spec->memory_bytes;
+	row->labels = &spec->labels;
 	return 0;
 }
 

@@ -50,6 +50,13 @@ void vm_findings_hint(struct vm_finding *finding, const char *hint)
 		snprintf(finding->hint, sizeof(finding->hint), "%s", hint);
 }
 
+enum vm_finding_level vm_findings_level(const struct vm_findings *findings, int repaired)
+{
+	return repaired == 0                       ? VM_FINDING_REPAIRED
+	       : repaired > 0 && findings->dry_run ? VM_FINDING_REPAIRABLE
+	                                           : VM_FINDING_LEFTOVER;
+}
+
 static void check_root(struct vm_op *op, struct vm_findings *findings)
 {
 	struct vm_err err = {0};
@@ -131,13 +138,14 @@ static void check_limits(struct vm_op *op, struct vm_findings *findings)
 	                vm_size_format(config->min_free_disk_bytes, reserve, sizeof(reserve)));
 }
 
-int vm_doctor(struct vm_op *op, bool repair, struct vm_finding **ret, size_t *ret_count,
-              struct vm_err *err)
+int vm_doctor(struct vm_op *op, enum vm_doctor_mode mode, struct vm_finding **ret,
+              size_t *ret_count, struct vm_err *err)
 {
-	struct vm_findings findings = {.repair = repair};
+	struct vm_findings findings = {.repair = mode == VM_DOCTOR_REPAIR,
+	                               .dry_run = mode == VM_DOCTOR_DRY_RUN};
 	int rc = 0;
 
-	if (repair)
+	if (findings.repair)
 		vm_store_makes_space(op->root->store);
 	rc = vm_doctor_hypervisors(op, &findings, err);
 	if (rc < 0)

@@ -34,14 +34,16 @@ static void tell(struct journals *journals, const char *name, int repaired, cons
                  const struct vm_err *why)
 {
 	struct vm_finding *finding = vm_findings_add(
-	        journals->findings, repaired == 0 ? VM_FINDING_REPAIRED : VM_FINDING_LEFTOVER,
-	        "leftovers", "a killed verb's alias of %.400s (run/%s)", path, name);
+	        journals->findings, vm_findings_level(journals->findings, repaired), "leftovers",
+	        "a killed verb's alias of %.400s (run/%s)", path, name);
 	char hint[sizeof(finding->hint)];
 
 	snprintf(hint, sizeof(hint), "not repaired: %.360s", why->message);
 	if (repaired != 0)
-		vm_findings_hint(finding,
-		                 repaired < 0 ? hint : "'vmctl doctor --repair' settles this");
+		vm_findings_hint(finding, repaired < 0 ? hint
+		                          : journals->findings->dry_run
+		                                  ? "--repair would put the directory back"
+		                                  : "'vmctl doctor --repair' settles this");
 }
 
 /* Whether a file of run/ is a journal, perhaps an unfinished one; its name goes to ret_name. */

@@ -8,8 +8,9 @@
 struct vm_findings {
 	struct vm_finding *list;
 	size_t count, room;
-	bool repair; /* leftovers are settled as they are found */
-	bool lost;   /* out of memory: a finding could not be kept */
+	bool repair;  /* leftovers are settled as they are found */
+	bool dry_run; /* it is told how they would be */
+	bool lost;    /* out of memory: a finding could not be kept */
 };
 
 /* Adds a finding and gives its hint buffer's owner back, or NULL when memory ran out. */
@@ -17,6 +18,8 @@ struct vm_finding *vm_findings_add(struct vm_findings *findings, enum vm_finding
                                    const char *check, const char *fmt, ...)
         __attribute__((format(printf, 4, 5)));
 void vm_findings_hint(struct vm_finding *finding, const char *hint);
+/* Of a leftover, by what became of it: 0 it is repaired, 1 nothing was tried, -1. */
+enum vm_finding_level vm_findings_level(const struct vm_findings *findings, int repaired);
 
 /* KVM, the drivers, and what "auto" comes to. Errors: those of vm_kvm_status(). */
 int vm_doctor_hypervisors(struct vm_op *op, struct vm_findings *findings, struct vm_err *err);

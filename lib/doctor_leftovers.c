@@ -109,14 +109,20 @@ static bool in_use(const struct vm_root *root, const char *id)
 	return vm_lock_probe(root->locks_fd, id, &ignored) != 0;
 }
 
+/* What is to be said of a leftover where nothing is repaired. */
+struct advice {
+	const char *hint;
+	const char *would; /* for a dry run */
+};
+
 /* One leftover: `repaired` as a repair returned it, with its error; or 1 if none was tried. */
 __attribute__((format(printf, 5, 6))) static void leftover(struct vm_findings *findings,
                                                            int repaired, const struct vm_err *why,
-                                                           const char *hint, const char *fmt, ...)
+                                                           struct advice advice, const char *fmt,
+                                                           ...)
 {
-	struct vm_finding *finding =
-	        vm_findings_add(findings, repaired == 0 ? VM_FINDING_REPAIRED : VM_FINDING_LEFTOVER,
-	                        "leftovers", "%s", "");
+	struct vm_finding *finding = vm_findings_add(
+	        findings, vm_findings_level(findings, repaired), "leftovers", "%s", "");
 	va_list ap;
 
 	if (!finding)
@@ -128,12 +134,16 @@ __attribute__((format(printf, 5, 6))) static void leftover(struct vm_findings *f
 		snprintf(finding->hint, sizeof(finding->hint), "not repaired: %.360s",
 		         why->message);
 	else if (repaired > 0)
-		vm_findings_hint(finding, hint);
+		vm_findings_hint(finding, findings->dry_run ? advice.would : advice.hint);
 }
 
 static int check_directory(struct vm_op *op, int dir_fd, const char *suffix, const char *what,
                            struct vm_findings *findings, struct vm_err *err)
 {
+	bool keeps = dir_fd == op->root->guests_fd || dir_fd == op->root->images_fd;
+	const struct advice advice = {
+	        REPAIR, keeps ? "--repair would move it to lost/, for it may hold somebody's disks"
+	                      : "--repair would remove it, and end the VMM that has it, if any"};
 	struct names names = {0};
 	int rc = list_ids(dir_fd, suffix, &names, err);
 
@@ -148,7 +158,7 @@ static int check_directory(struct vm_op *op, int dir_fd, const char *suffix, con
 		    vm_alias_has_journal(op->root, id) || !vm_fs_exists(dir_fd, file))
 			continue;
 		leftover(findings, findings->repair ? vm_repair_stray(op, id, &why) : 1, &why,
-		         REPAIR, "%s%s belongs to no instance", what, file);
+		         advice, "%s%s belongs to no instance", what, file);
 	}
 	free(names.list);
 	return rc;
@@ -167,13 +177,15 @@ static int check_notes(struct vm_op *op, struct vm_findings *findings, struct vm
 		vm_sweep_lock_files(op);
 	for (size_t i = 0; rc == 0 && i < names.count; i++) {
 		static const struct vm_err held = {.message = "somebody holds that lock"};
-		bool left = vm_fs_exists(op->root->locks_fd, names.list[i]);
+		static const struct advice advice = {REPAIR, "--repair would remove them"};
+		bool left = findings->dry_run ? in_use(op->root, names.list[i])
+		                              : vm_fs_exists(op->root->locks_fd, names.list[i]);
 
 		leftover(findings,
-		         !findings->repair ? 1
-		         : left            ? -1
-		                           : 0,
-		         &held, REPAIR, "a dead process's note of lock files locks/%s",
+		         left && (findings->repair || findings->dry_run) ? -1
+		         : findings->repair                              ? 0
+		                                                         : 1,
+		         &held, advice, "a dead process's note of lock files locks/%s",
 		         names.list[i]);
 	}
 	free(names.list);
@@ -184,25 +196,34 @@ static void tell_row(struct vm_op *op, const struct vm_instance *row, enum vm_ai
                      struct vm_findings *findings)
 {
 	static const struct {
-		const char *text, *hint;
+		const char *text;
+		struct advice advice;
 	} words[] = {
 	        [VM_AILMENT_HALF_MADE] = {"a dead maker's half-made instance",
-	                                  "the next changing verb removes it"},
-	        [VM_AILMENT_NO_DIRECTORY] = {"the directory is gone of", REPAIR},
-	        [VM_AILMENT_VMM_DIED] = {"the VMM has ended of", NEXT_VERB},
-	        [VM_AILMENT_VMM_UNWANTED] = {"a VMM that should not be there, of", NEXT_VERB},
-	        [VM_AILMENT_PAUSED] = {"the guest is paused, though it should run, of", REPAIR},
-	        [VM_AILMENT_RUNS] = {"the guest runs, though it should be paused, of", REPAIR},
-	        [VM_AILMENT_FILES] = {"sockets or temporary files in the directory of", REPAIR},
+	                                  {"the next changing verb removes it",
+	                                   "--repair would remove it"}},
+	        [VM_AILMENT_NO_DIRECTORY] = {"the directory is gone of",
+	                                     {REPAIR, "--repair would call it failed"}},
+	        [VM_AILMENT_INTENT] = {"", {NEXT_VERB, "--repair would finish or undo it"}},
+	        [VM_AILMENT_VMM_DIED] = {"the VMM has ended of",
+	                                 {NEXT_VERB, "--repair would record how it ended"}},
+	        [VM_AILMENT_VMM_UNWANTED] = {"a VMM that should not be there, of",
+	                                     {NEXT_VERB, "--repair would end it"}},
+	        [VM_AILMENT_PAUSED] = {"the guest is paused, though it should run, of",
+	                               {REPAIR, "--repair would record that it is"}},
+	        [VM_AILMENT_RUNS] = {"the guest runs, though it should be paused, of",
+	                             {REPAIR, "--repair would record that it does"}},
+	        [VM_AILMENT_FILES] = {"sockets or temporary files in the directory of",
+	                              {REPAIR, "--repair would remove them"}},
 	};
 	struct vm_err why = {0};
 	int rc = findings->repair ? vm_repair_row(op, row, ailment, &why) : 1;
 
 	if (ailment == VM_AILMENT_INTENT)
-		leftover(findings, rc, &why, NEXT_VERB, "a killed %s of %s", row->intent.verb,
-		         row->name);
+		leftover(findings, rc, &why, words[ailment].advice, "a killed %s of %s",
+		         row->intent.verb, row->name);
 	else
-		leftover(findings, rc, &why, words[ailment].hint, "%s %s", words[ailment].text,
+		leftover(findings, rc, &why, words[ailment].advice, "%s %s", words[ailment].text,
 		         row->name);
 }
 
@@ -312,16 +333,18 @@ static int check_shm(struct vm_op *op, struct vm_findings *findings, struct vm_e
 		return -1;
 	for (size_t i = 0; i < count; i++) {
 		static const char text[] = "what a deleted data root has left in /dev/shm, %s";
+		static const struct advice advice = {REPAIR, "--repair would remove it"};
 		struct vm_err why = {0};
 
 		/* They are in nobody's way, and not this data root's: no reason for needs_repair.
 		 */
-		if (!findings->repair)
+		if (!findings->repair && !findings->dry_run)
 			vm_findings_hint(
 			        vm_findings_add(findings, VM_FINDING_WARNING, "shm", text, ids[i]),
 			        REPAIR);
 		else
-			leftover(findings, vm_shm_remove(ids[i], &why), &why, NULL, text, ids[i]);
+			leftover(findings, findings->repair ? vm_shm_remove(ids[i], &why) : 1, &why,
+			         advice, text, ids[i]);
 	}
 	free(ids);
 	return 0;
@@ -329,12 +352,13 @@ static int check_shm(struct vm_op *op, struct vm_findings *findings, struct vm_e
 
 static int tell_pool_stray(void *ctx, int pool_fd, const char *name, struct vm_err *err)
 {
+	static const struct advice advice = {REPAIR, "--repair would remove it"};
 	struct vm_findings *findings = ctx;
 	struct vm_err why = {0};
 
 	(void)err;
 	leftover(findings, findings->repair ? vm_fs_remove_tree(pool_fd, name, &why) : 1, &why,
-	         REPAIR, "pool/%s is no memory file", name);
+	         advice, "pool/%s is no memory file", name);
 	return 0;
 }
 

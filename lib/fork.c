@@ -315,6 +315,8 @@ static int reserve(struct vm_fork *fork, struct vm_err *err)
 		if (make_name(fork, i, row->name, err) < 0)
 			return -1;
 		row->kind = kind_of(fork);
+		row->labels = fork->request->image ? &fork->request->image->labels
+		                                   : fork->request->labels;
 		if (vm_fork_with_memory(fork))
 			memcpy(row->alias_path, source->alias_path, sizeof(row->alias_path));
 		memcpy(row->hypervisor, source->hypervisor, sizeof(row->hypervisor));

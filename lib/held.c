@@ -244,7 +244,7 @@ int vm_held_settle(struct vm_op *op, const struct vm_instance *found, const stru
 }
 
 /* A row never changes its kind, so this needs no lock. */
-static int check_kind(const struct vm_op *op, const struct vm_instance *row, struct vm_err *err)
+int vm_held_check_kind(const struct vm_op *op, const struct vm_instance *row, struct vm_err *err)
 {
 	if (op->on & 1U << row->kind || (op->on == 0 && row->kind == VM_KIND_INSTANCE))
 		return 0;
@@ -273,7 +273,7 @@ int vm_held_take(struct vm_op *op, const char *selector, enum vm_lock_mode mode,
 		if (vm_store_find(op->root->store, selector, &found, err) < 0)
 			return -1;
 		vm_op_about(op, found.id, found.name);
-		rc = check_kind(op, &found, err);
+		rc = vm_held_check_kind(op, &found, err);
 		if (rc == 0)
 			rc = vm_held_settle(op, &found, &how, &held, err);
 		vm_instance_free(&found);

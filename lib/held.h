@@ -56,6 +56,8 @@ int vm_held_settle(struct vm_op *op, const struct vm_instance *found, const stru
  * unsupported (no such driver).
  */
 int vm_held_open(const struct vm_op *op, struct vm_held *held, struct vm_err *err);
+/* Whether the operation works on what the row is of, by op->on. Errors: invalid_state. */
+int vm_held_check_kind(const struct vm_op *op, const struct vm_instance *row, struct vm_err *err);
 /*
  * Finds and locks (rank SOURCE). Errors: those of vm_store_find and vm_lock_take, corrupt (the
  * directory or spec is damaged), unsupported (no such driver).

@@ -92,6 +92,9 @@ static int fill_row(struct import *import, struct vm_err *err)
 	if (!row->spec)
 		return -1;
 	row->kind = VM_KIND_IMAGE;
+	/* As in put_info(), and all of them: who wants some of the old ones says so. */
+	row->labels = import->request->info->labels.count > 0 ? &import->request->info->labels
+	                                                      : &d->info.labels;
 	snprintf(row->name, sizeof(row->name), "%s", name);
 	snprintf(row->parent_name, sizeof(row->parent_name), "%s", d->parent_name);
 	snprintf(row->hypervisor, sizeof(row->hypervisor), "%s", d->hypervisor);
@@ -108,7 +111,6 @@ static int put_info(struct import *import, struct vm_err *err)
 	const struct vm_image_info *said = import->request->info, *was = &import->description.info;
 	const struct vm_image_info info = {
 	        .comment = said->comment ? said->comment : was->comment,
-	        .labels = said->labels ? said->labels : was->labels,
 	        .expires_us = said->expires_us,
 	};
 

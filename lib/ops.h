@@ -72,6 +72,18 @@ int vm_restore(struct vm_op *op, const char *selector, struct vm_instance *ret, 
 int vm_rm(struct vm_op *op, const char *selector, bool force, struct vm_instance *ret,
           struct vm_err *err);
 
+struct vm_label_change {
+	struct vm_labels set;
+	const char *const *drop; /* keys, none of which is set; one that is not there is no error */
+	size_t drop_count;
+};
+/*
+ * Changes the labels of an instance or image, all or none of them. Errors: usage (it would have
+ * more than VM_LABELS_MAX).
+ */
+int vm_label(struct vm_op *op, const char *selector, const struct vm_label_change *change,
+             struct vm_instance *ret, struct vm_err *err);
+
 enum { VM_FORKS_MAX = 1000 };
 
 struct vm_fork_request {
@@ -87,6 +99,7 @@ struct vm_fork_request {
 	/* Of the forks, as in a spec, with {} for the number of the fork; NULL: as the source has
 	 * it. */
 	const char *network;
+	const struct vm_labels *labels; /* win over the source's; or NULL */
 	/*
 	 * Not NULL: the one fork is an image of the source, with all that the source has saved or
 	 * is running, and its name is SOURCE/NAME. For vm_snapshot_create().
@@ -178,8 +191,9 @@ enum vm_finding_level {
 	VM_FINDING_OK,
 	VM_FINDING_WARNING,
 	VM_FINDING_ERROR,
-	VM_FINDING_LEFTOVER, /* of a killed verb or a dead VMM, not repaired (yet) */
-	VM_FINDING_REPAIRED, /* such a leftover, which is settled now */
+	VM_FINDING_LEFTOVER,   /* of a killed verb or a dead VMM, not repaired (yet) */
+	VM_FINDING_REPAIRED,   /* such a leftover, which is settled now */
+	VM_FINDING_REPAIRABLE, /* one that a repair would settle; the hint says how */
 };
 struct vm_driver;
 struct vm_finding {
@@ -189,13 +203,17 @@ struct vm_finding {
 	char hint[384];
 	const struct vm_driver *driver; /* of what is said of a driver; else NULL */
 };
+enum vm_doctor_mode {
+	VM_DOCTOR_LOOK,
+	VM_DOCTOR_REPAIR,
+	VM_DOCTOR_DRY_RUN, /* looks, and tells what a repair would do */
+};
 /*
- * Looks at host and data root, without changing anything unless `repair` is set: then all that
- * killed verbs, dead VMMs and deleted data roots have left is settled, each instance under its own
- * lock, as the next verb on it would do. What somebody is working on is left alone. Free *ret with
- * free().
+ * Looks at host and data root, without changing anything but to repair: then all that killed verbs,
+ * dead VMMs and deleted data roots have left is settled, each instance under its own lock, as the
+ * next verb on it would do. What somebody is working on is left alone. Free *ret with free().
  */
-int vm_doctor(struct vm_op *op, bool repair, struct vm_finding **ret, size_t *ret_count,
-              struct vm_err *err);
+int vm_doctor(struct vm_op *op, enum vm_doctor_mode mode, struct vm_finding **ret,
+              size_t *ret_count, struct vm_err *err);
 
 #endif

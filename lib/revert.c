@@ -12,6 +12,7 @@
 
 #include <string.h>
 
+#include "dry_run.h"
 #include "files.h"
 #include "interrupt.h"
 #include "manifest.h"
@@ -163,9 +164,18 @@ static int exchange(struct revert *revert, struct vm_err *err)
 	return vm_fs_sync(root->guests_fd, NULL, err);
 }
 
-static int check_image(struct revert *revert, struct vm_err *err)
+int vm_revert_check_instance(const struct vm_held *held, struct vm_err *err)
 {
-	const struct vm_held *image = &revert->image, *held = revert->held;
+	if (held->row.state != VM_STATE_RUNNING && held->row.state != VM_STATE_PAUSED)
+		return 0;
+	vm_err_set(err, VM_ERR_INVALID_STATE, "%s is %s; its files are in use", held->row.name,
+	           vm_state_name(held->row.state));
+	return vm_err_hint(err, "stop it first: 'vmctl stop %s'", held->row.name);
+}
+
+int vm_revert_check_image(const struct vm_op *op, const struct vm_held *held,
+                          const struct vm_held *image, struct vm_err *err)
+{
 	struct vm_driver_info binary;
 
 	if (strcmp(image->row.parent_id, held->row.id) != 0) {
@@ -184,8 +194,7 @@ static int check_image(struct revert *revert, struct vm_err *err)
 		                  image->driver->name, image->row.name);
 	if (image->row.state != VM_STATE_STANDBY)
 		return vm_manifest_check_files(image->dir_fd, &image->spec, false, err);
-	if (image->driver->probe(revert->op->root, NULL, image->row.hypervisor_version, &binary,
-	                         err) < 0)
+	if (image->driver->probe(op->root, NULL, image->row.hypervisor_version, &binary, err) < 0)
 		return -1;
 	return vm_manifest_check(image->dir_fd, &image->row, &image->spec, image->driver, &binary,
 	                         err);
@@ -252,14 +261,11 @@ static int steps(struct vm_op *op, struct vm_held *held, const void *arg, struct
 	struct revert revert = {.op = op, .held = held, .image = VM_HELD_INIT, .to_fd = -1};
 	int rc;
 
-	if (held->row.state == VM_STATE_RUNNING || held->row.state == VM_STATE_PAUSED) {
-		vm_err_set(err, VM_ERR_INVALID_STATE, "%s is %s; its files are in use",
-		           held->row.name, vm_state_name(held->row.state));
-		return vm_err_hint(err, "stop it first: 'vmctl stop %s'", held->row.name);
-	}
+	if (vm_revert_check_instance(held, err) < 0)
+		return -1;
 	rc = hold_image(&revert, arg, err);
 	if (rc == 0)
-		rc = check_image(&revert, err);
+		rc = vm_revert_check_image(op, held, &revert.image, err);
 	if (rc == 0)
 		rc = replace(&revert, err);
 	vm_cleanup_close(&revert.to_fd);

@@ -30,6 +30,7 @@ void vm_spec_free(struct vm_spec *spec)
 	free(spec->boot_args);
 	for (size_t i = 0; i < spec->disk_count; i++)
 		free(spec->disks[i].path);
+	vm_labels_free(&spec->labels);
 	vm_spec_init(spec);
 }
 
@@ -51,7 +52,8 @@ int vm_spec_copy(const struct vm_spec *from, struct vm_spec *ret_spec, struct vm
 	    copy_text(from->accelerator, &copy.accelerator, err) ||
 	    copy_text(from->kernel, &copy.kernel, err) ||
 	    copy_text(from->initrd, &copy.initrd, err) ||
-	    copy_text(from->boot_args, &copy.boot_args, err))
+	    copy_text(from->boot_args, &copy.boot_args, err) ||
+	    vm_labels_put_all(&copy.labels, &from->labels, err))
 		return -1;
 	copy.vcpus = from->vcpus;
 	copy.memory_bytes = from->memory_bytes;

@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "err.h"
+#include "labels.h"
 
 enum {
 	VM_DISK_ID_MAX = 31,
@@ -66,6 +67,7 @@ struct vm_spec {
 	bool vsock_given; /* it was said, not the default; not stored */
 	enum vm_network network;
 	char tap[VM_TAP_MAX + 1]; /* with VM_NETWORK_TAP: the interface's name */
+	struct vm_labels labels;  /* to begin with; not stored here but in the store's own table */
 };
 
 void vm_spec_init(struct vm_spec *spec); /* defaults; no allocation */

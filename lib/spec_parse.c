@@ -8,8 +8,8 @@
 #include "yamldoc.h"
 
 static const char *const spec_keys[] = {
-        "name",  "hypervisor", "kernel",  "initrd",  "boot_args",   "vcpus", "memory",
-        "vsock", "disks",      "machine", "network", "accelerator", NULL,
+        "name",  "hypervisor", "kernel",  "initrd",  "boot_args",   "vcpus",  "memory",
+        "vsock", "disks",      "machine", "network", "accelerator", "labels", NULL,
 };
 static const char *const disk_keys[] = {"id", "path", "size", "root", "readonly", "format", NULL};
 
@@ -103,6 +103,28 @@ static int take_network(struct spec_file *file, const struct vm_yaml_node *node,
 	return 0;
 }
 
+/* Every key is the user's own; that none is given twice was seen while reading. */
+static int take_labels(struct spec_file *file, const struct vm_yaml_node *map, struct vm_err *err)
+{
+	const struct vm_yaml *doc = &file->doc;
+
+	if (!map || vm_yaml_is_null(map))
+		return 0;
+	if (map->kind != VM_YAML_MAP) {
+		vm_yaml_fail(doc, map, err, "must be 'key: value' lines");
+		return vm_err_hint(err, "write each label on a line of its own: 'app: web'");
+	}
+	for (const struct vm_yaml_node *node = map->child; node; node = node->next) {
+		const char *value = NULL;
+
+		if (vm_yaml_text(doc, node, &value, err))
+			return -1;
+		if (vm_labels_set(&file->spec.labels, node->key, value, err))
+			return wrap_where(file, node, err);
+	}
+	return 0;
+}
+
 static int parse_disk(struct spec_file *file, const struct vm_yaml_node *map, struct vm_disk *disk,
                       struct vm_err *err)
 {
@@ -188,6 +210,7 @@ static int parse_root(struct spec_file *file, struct vm_err *err)
 	    vm_yaml_unsigned(doc, vm_yaml_get(root, "vcpus"), 1, VM_VCPUS_MAX, &spec->vcpus, err) ||
 	    vm_yaml_size(doc, vm_yaml_get(root, "memory"), &spec->memory_bytes, err) ||
 	    vm_yaml_bool(doc, vm_yaml_get(root, "vsock"), &spec->vsock, err) ||
+	    take_labels(file, vm_yaml_get(root, "labels"), err) ||
 	    parse_disks(file, vm_yaml_get(root, "disks"), err))
 		return -1;
 	spec->vsock_given = vm_yaml_get(root, "vsock") != NULL;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* stop: asks the guest to shut down, then ends the VMM. */
+#include "dry_run.h"
 #include "fs.h"
 #include "held.h"
 #include "interrupt.h"
@@ -16,10 +17,6 @@ static int ask_and_wait(struct vm_op *op, struct vm_held *held, struct vm_machin
 	int64_t deadline_ms;
 	int rc;
 
-	/* A paused guest cannot hear us. */
-	if (grace_ms == 0 || held->row.state == VM_STATE_PAUSED ||
-	    !held->driver->caps.graceful_shutdown)
-		return 1;
 	if (vm_driver_ask_shutdown(machine, &refused) < 0) {
 		/* Cancelled while asking: then it is not killed either. */
 		if (vm_interrupt_check(err) < 0)
@@ -41,7 +38,7 @@ static int ask_and_wait(struct vm_op *op, struct vm_held *held, struct vm_machin
 }
 
 static int stop_vmm(struct vm_op *op, struct vm_held *held, const struct vm_stop_options *options,
-                    struct vm_err *err)
+                    bool ask, struct vm_err *err)
 {
 	const struct vm_outcome outcome = {.state = VM_STATE_STOPPED};
 	struct vm_machine machine;
@@ -51,7 +48,7 @@ static int stop_vmm(struct vm_op *op, struct vm_held *held, const struct vm_stop
 		return -1;
 	rc = vm_held_intend(op, held, vm_state_name(held->row.state), VM_RUN_NONE, err);
 	if (rc == 0)
-		rc = ask_and_wait(op, held, &machine, options->grace_ms, err);
+		rc = ask ? ask_and_wait(op, held, &machine, options->grace_ms, err) : 1;
 	if (rc > 0)
 		rc = vm_vmm_kill(&machine.vmm, err);
 	vm_vmm_close(&machine.vmm);
@@ -77,19 +74,31 @@ static int discard_standby(struct vm_op *op, struct vm_held *held, struct vm_err
 	return vm_held_commit(op, held, &outcome, err);
 }
 
-static int stop_steps(struct vm_op *op, struct vm_held *held, const void *arg, struct vm_err *err)
+/* How to end a VMM. A paused guest cannot hear us. */
+static enum vm_dry_action way_to_end(const struct vm_held *held, int64_t grace_ms)
 {
-	const struct vm_stop_options *options = arg;
+	return grace_ms == 0 || held->row.state == VM_STATE_PAUSED ||
+	                       !held->driver->caps.graceful_shutdown
+	               ? VM_DRY_KILL
+	               : VM_DRY_SHUTDOWN;
+}
 
+int vm_stop_choose(const struct vm_op *op, const struct vm_held *held,
+                   const struct vm_stop_options *options, enum vm_dry_action *ret,
+                   struct vm_err *err)
+{
 	switch (held->row.state) {
 	case VM_STATE_STOPPED:
-		return 1;
+		*ret = VM_DRY_NOTHING;
+		return 0;
 	case VM_STATE_RUNNING:
 	case VM_STATE_PAUSED:
-		return stop_vmm(op, held, options, err);
+		*ret = way_to_end(held, options->grace_ms);
+		return 0;
 	case VM_STATE_STANDBY:
+		*ret = VM_DRY_DISCARD;
 		if (options->discard)
-			return discard_standby(op, held, err);
+			return 0;
 		vm_held_wrong_state(op, held, "running, paused", err);
 		return vm_err_hint(err, "add --discard to throw its saved memory away");
 	default:
@@ -97,6 +106,19 @@ static int stop_steps(struct vm_op *op, struct vm_held *held, const void *arg, s
 		return vm_err_hint(err, "'vmctl start %s' boots it again, 'vmctl rm %s' removes it",
 		                   held->row.name, held->row.name);
 	}
+}
+
+static int stop_steps(struct vm_op *op, struct vm_held *held, const void *arg, struct vm_err *err)
+{
+	const struct vm_stop_options *options = arg;
+	enum vm_dry_action how = VM_DRY_NOTHING;
+
+	if (vm_stop_choose(op, held, options, &how, err) < 0)
+		return -1;
+	if (how == VM_DRY_NOTHING)
+		return 1;
+	return how == VM_DRY_DISCARD ? discard_standby(op, held, err)
+	                             : stop_vmm(op, held, options, how == VM_DRY_SHUTDOWN, err);
 }
 
 int vm_stop(struct vm_op *op, const char *selector, const struct vm_stop_options *options,

@@ -11,7 +11,7 @@
 #include "store_sql.h"
 
 enum {
-	SCHEMA_VERSION = 4,
+	SCHEMA_VERSION = 5,
 	ALONE_TRY_MS = 50,
 	BUSY_TIMEOUT_MS = 20000, /* transactions here last about a millisecond */
 };
@@ -118,6 +118,18 @@ static const char *const migrations[SCHEMA_VERSION] = {
         "  instance_id TEXT PRIMARY KEY REFERENCES instance (id) ON DELETE CASCADE,"
         "  comment TEXT, labels TEXT, expires_us INTEGER NOT NULL DEFAULT 0"
         ") WITHOUT ROWID;",
+        /* Instances have labels like images, and are chosen by them. */
+        "CREATE TABLE label ("
+        "  instance_id TEXT NOT NULL REFERENCES instance (id) ON DELETE CASCADE,"
+        "  key TEXT NOT NULL, value TEXT NOT NULL,"
+        "  PRIMARY KEY (instance_id, key)"
+        ") WITHOUT ROWID;"
+        "CREATE INDEX label_key ON label (key, value);"
+        "INSERT OR REPLACE INTO label"
+        "  SELECT i.instance_id, l.key, l.value FROM image i,"
+        "  json_each(CASE WHEN json_valid(i.labels) THEN i.labels ELSE '{}' END) l"
+        "  WHERE l.type = 'text';"
+        "ALTER TABLE image DROP COLUMN labels;",
 };
 
 static int query_int(struct vm_store *store, const char *sql, int64_t *ret, struct vm_err *err)

@@ -20,6 +20,7 @@
 #include <sys/types.h>
 
 #include "err.h"
+#include "labels.h"
 #include "util.h"
 
 enum vm_state {
@@ -74,6 +75,11 @@ struct vm_instance {
 	uint64_t memory_bytes;
 	int64_t created_us, changed_us; /* CLOCK_REALTIME */
 	char *spec;                     /* JSON text, owned */
+	/*
+	 * Of one that is about to be reserved: what it gets beside the labels of its parent, if it
+	 * has one. Borrowed; NULL in rows that were read (vm_store_get_labels()).
+	 */
+	const struct vm_labels *labels;
 };
 
 /* "instance", "image": as stored. */
@@ -84,8 +90,8 @@ void vm_instances_free(struct vm_instance *instances, size_t count);
 
 /* What is said of an image, beside its row. */
 struct vm_image_info {
-	char *comment;      /* or NULL; owned */
-	char *labels;       /* a JSON object of strings, or NULL; owned */
+	char *comment; /* or NULL; owned */
+	struct vm_labels labels;
 	int64_t expires_us; /* CLOCK_REALTIME; 0: never */
 };
 void vm_image_info_free(struct vm_image_info *info);
@@ -155,12 +161,32 @@ enum vm_list {
 int vm_store_list(struct vm_store *store, enum vm_list which, struct vm_instance **ret,
                   size_t *ret_count, struct vm_err *err);
 
-/* Puts down what is said of an image; of one that has its row already. */
+/*
+ * Puts down what is said of an image, of one that has its row already. But for its labels: those it
+ * was reserved with.
+ */
 int vm_store_put_image(struct vm_store *store, const char *id, const struct vm_image_info *info,
                        struct vm_err *err);
 /* Nothing was said where nothing is there: that is no error. Free with vm_image_info_free(). */
 int vm_store_get_image(struct vm_store *store, const char *id, struct vm_image_info *ret,
                        struct vm_err *err);
+
+/* The labels of one instance or image. Free with vm_labels_free(). Errors: not_found. */
+int vm_store_get_labels(struct vm_store *store, const char *id, struct vm_labels *ret,
+                        struct vm_err *err);
+/* Those of all, by one query; for many. */
+struct vm_label_index;
+int vm_store_list_labels(struct vm_store *store, struct vm_label_index **ret, struct vm_err *err);
+/* Of one of them; borrowed, and empty for one that has none. */
+const struct vm_labels *vm_label_index_of(const struct vm_label_index *index, const char *id);
+void vm_label_index_free(struct vm_label_index *index); /* accepts NULL */
+/*
+ * Sets and drops labels of one that is held exclusively, with its event. Setting wins; how many it
+ * may have is for the caller to look at.
+ */
+int vm_store_change_labels(struct vm_store *store, const char *id, const struct vm_labels *set,
+                           const char *const *drop, size_t drop_count, const struct vm_event *event,
+                           struct vm_err *err);
 
 /*
  * Lock files that no row leads to yet, or any more, are noted by each process that is about to make
@@ -195,8 +221,9 @@ struct vm_conflict {
 /*
  * Admission: reserves all rows (state creating) with their intent, or none. With needs_cid a row's
  * guest_cid of 0 becomes a fresh one, which no row has. One that is given is kept, and refused when
- * the row occupies and another that does has the same: two guests never run with one CID. Errors:
- * already_exists (with `*ret_conflict`), insufficient_resources (limits).
+ * the row occupies and another that does has the same: two guests never run with one CID. A row
+ * with a parent_id gets the labels that this one has now; row->labels win over those. Errors:
+ * already_exists (with `*ret_conflict`), insufficient_resources (limits), usage (too many labels).
  */
 int vm_store_reserve(struct vm_store *store, struct vm_instance *rows, size_t count, bool needs_cid,
                      const char *verb, const struct vm_limits *limits,

@@ -46,6 +46,14 @@ int vm_store_migrate(struct vm_store *store, struct vm_err *err);
 /* Notes a lock file inside the caller's transaction: see store_locks.c. */
 int vm_sql_note_lock(struct vm_store *store, const char *id, struct vm_err *err);
 int vm_sql_forget_lock(struct vm_store *store, const char *id, struct vm_err *err);
+/* Whether the instance has labels: 1, 0 (also for ""), -1. */
+int vm_sql_has_labels(struct vm_store *store, const char *id, struct vm_err *err);
+/*
+ * The labels of a new row, inside the caller's transaction: with `inherits` those of its parent,
+ * and its own.
+ */
+int vm_sql_admit_labels(struct vm_store *store, const struct vm_instance *row, bool inherits,
+                        struct vm_err *err);
 /*
  * Makes the files of SQLite's log where they need an attribute. Before the store is opened: to
  * close one of them would give back SQLite's locks on it.

@@ -162,7 +162,8 @@ static int take_note_back(struct vm_store *store, const char *id, struct vm_err 
 }
 
 static int reserve_one(struct vm_store *store, struct vm_instance *row, bool needs_cid,
-                       const char *verb, struct vm_conflict *conflict, struct vm_err *err)
+                       bool inherits, const char *verb, struct vm_conflict *conflict,
+                       struct vm_err *err)
 {
 	int taken = exists(store, "SELECT 1 FROM instance WHERE name = ?", "t", 0, row->name, err);
 
@@ -184,7 +185,7 @@ static int reserve_one(struct vm_store *store, struct vm_instance *row, bool nee
 		return -1;
 	row->created_us = vm_realtime_us();
 	row->changed_us = row->created_us;
-	if (insert_row(store, row, err) < 0)
+	if (insert_row(store, row, err) < 0 || vm_sql_admit_labels(store, row, inherits, err) < 0)
 		return -1;
 	return put_intent(store, row->id, verb, "", err);
 }
@@ -196,8 +197,8 @@ int vm_store_reserve(struct vm_store *store, struct vm_instance *rows, size_t co
 	struct vm_conflict conflict = {0};
 	uint64_t bytes = 0;
 	size_t running = 0;
+	int rc, inherits = 0;
 	size_t i;
-	int rc;
 
 	for (i = 0; i < count; i++) {
 		running += rows[i].occupies;
@@ -206,8 +207,14 @@ int vm_store_reserve(struct vm_store *store, struct vm_instance *rows, size_t co
 	if (vm_sql_begin(store, err) < 0)
 		return -1;
 	rc = check_limits(store, limits, running, bytes, err);
-	for (i = 0; rc == 0 && i < count; i++)
-		rc = reserve_one(store, &rows[i], needs_cid, verb, &conflict, err);
+	for (i = 0; rc == 0 && i < count; i++) {
+		/* Forks of one source: asked once for all of them, and most have none. */
+		if (i == 0 || strcmp(rows[i].parent_id, rows[i - 1].parent_id) != 0)
+			inherits = vm_sql_has_labels(store, rows[i].parent_id, err);
+		rc = inherits < 0 ? -1
+		                  : reserve_one(store, &rows[i], needs_cid, inherits > 0, verb,
+		                                &conflict, err);
+	}
 	if (rc < 0 && err->code == VM_ERR_ALREADY_EXISTS) {
 		conflict.row = i - 1;
 		*ret_conflict = conflict;

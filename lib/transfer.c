@@ -48,7 +48,7 @@ json_t *vm_image_describe(const struct vm_instance *row, const struct vm_image_i
                           const char *cpu, struct vm_err *err)
 {
 	json_t *spec = json_loads(row->spec, 0, NULL);
-	json_t *labels = info->labels ? json_loads(info->labels, 0, NULL) : json_object();
+	json_t *labels = vm_labels_to_json(&info->labels);
 	json_t *json = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:b, s:I, s:o, s:s?, s:o}",
 	                         "arch", VM_ARCH, "name", row->name, "instance", row->parent_name,
 	                         "hypervisor", row->hypervisor, "hypervisor_version",
@@ -79,23 +79,11 @@ static int take_text(const json_t *json, const char *key, char *buf, size_t size
 static int take_info(const json_t *json, struct vm_image_info *info, struct vm_err *err)
 {
 	const char *comment = json_string_value(json_object_get(json, "comment"));
-	const json_t *labels = json_object_get(json, "labels");
-	const char *key;
-	json_t *value;
 
-	if (!json_is_object(labels))
-		return vm_err_set(err, VM_ERR_CORRUPT,
-		                  "the description of the image has no 'labels'");
-	json_object_foreach((json_t *)labels, key, value)
-	{
-		if (!json_is_string(value))
-			return vm_err_set(err, VM_ERR_CORRUPT, "label '%.100s' is no text", key);
-	}
-	info->labels = json_dumps(labels, JSON_COMPACT | JSON_SORT_KEYS);
+	if (vm_labels_from_json(json_object_get(json, "labels"), &info->labels, err) < 0)
+		return vm_err_wrap(err, "the description of the image");
 	info->comment = comment ? vm_strdup(comment, err) : NULL;
-	return info->labels && (info->comment || !comment)
-	               ? 0
-	               : vm_err_set(err, VM_ERR_INSUFFICIENT_RESOURCES, "out of memory");
+	return info->comment || !comment ? 0 : -1;
 }
 
 static int take_all(const json_t *json, struct vm_image_description *d, struct vm_err *err)

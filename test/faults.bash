@@ -181,6 +181,25 @@ scenario_restore() {
 	assert_equal "$(boots_of web)" 0
 }
 
+# All changes or none.
+scenario_label() {
+	prepare_labels() {
+		vmctl label web a=old b- c=3 >/dev/null
+	}
+	label_again() {
+		run -0 vmctl label web
+		case $output in
+		$'a=old\nc=3' | $'a=new\nb=2') ;;
+		*) assert_equal "$output" 'all or nothing' ;;
+		esac
+		vmctl label web a=new b=2 c- >/dev/null
+		assert_equal "$(vmctl label web | xargs)" 'a=new b=2'
+		assert_equal "$(state_of web)" standby
+	}
+	vmctl fork rest web --target-state standby
+	prepare=prepare_labels next=label_again walk label web a=new b=2 c-
+}
+
 scenario_rm() {
 	local target
 	prepare_for_rm() {
@@ -231,6 +250,9 @@ fork_again() {
 	else
 		retry 4 fork src "${forks[@]}"
 		assert_equal "$(vmctl ls --parent src -q | wc -l)" "${want:-1}"
+		# With the row come its labels, those of the source too.
+		[[ ${forks[*]} != *--label* ]] ||
+			assert_equal "$(vmctl ls --parent src -l of=fork,from=src -q | wc -l)" "${want:-1}"
 	fi
 	source_is_whole
 }
@@ -265,8 +287,8 @@ scenario_fork() {
 }
 
 scenario_forks() {
-	local touch=standby forks=(-n 3 --name 'web-{}' --atomic) want=3 whole=frozen_is_whole racy=$threads_race
-	vmctl fork rest src --target-state standby
+	local touch=standby forks=(-n 3 --name 'web-{}' --atomic --label of=fork) want=3 whole=frozen_is_whole racy=$threads_race
+	vmctl fork rest src --target-state standby --label from=src
 	source_dir=$(dir_of src)
 	source_sums=$(sums_in "$source_dir")
 	prepare=prepare_source next=fork_again walk fork src "${forks[@]}"

@@ -76,6 +76,10 @@ strike() {
 	scenario_rm
 }
 
+@test "label" {
+	scenario_label
+}
+
 @test "create" {
 	scenario_create
 }

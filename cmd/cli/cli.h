@@ -208,6 +208,11 @@ int cli_print_looks(struct cli *cli,
                     const void *ctx, struct vm_err *err);
 /* What `inspect` shows (vmctl-inspect(1)); a new reference or NULL. */
 json_t *cli_instance_json(const struct vm_root *root, const struct vm_instance *instance);
+/* The same where the labels are known already; takes their reference. */
+json_t *cli_instance_json_with(const struct vm_root *root, const struct vm_instance *instance,
+                               json_t *labels);
+/* The labels of one, an object; null for one that is gone. */
+json_t *cli_labels_json(const struct vm_root *root, const char *id);
 /* A JSON string of any bytes: what is not UTF-8 becomes '?'. Null for NULL and "". */
 json_t *cli_json_text(const char *text);
 /* The disks of a stored spec, as `inspect` shows them; null if it cannot be read. */

@@ -25,8 +25,10 @@ static int take_count(struct vm_fork_request *request, const char *value, struct
 	return 0;
 }
 
-int cli_fork_option(struct vm_fork_request *request, int key, const char *value, struct vm_err *err)
+int cli_fork_option(struct cli_fork *fork, int key, const char *value, struct vm_err *err)
 {
+	struct vm_fork_request *request = &fork->request;
+
 	switch (key) {
 	case 'n':
 		return take_count(request, value, err);
@@ -38,6 +40,10 @@ int cli_fork_option(struct vm_fork_request *request, int key, const char *value,
 	case CLI_FORK_NETWORK:
 		request->network = value;
 		return 0;
+	case CLI_FORK_LABEL:
+		return vm_labels_set_text(&fork->labels, value, err) < 0
+		               ? vm_err_wrap(err, "--label")
+		               : 0;
 	case CLI_FORK_FROM_RUNNING:
 		request->from_running = true;
 		return 0;
@@ -73,12 +79,14 @@ static int print_results(struct cli *cli, const struct vm_fork_result *results, 
 	return 0;
 }
 
-int cli_fork_run(struct cli *cli, struct vm_fork_request *request, struct vm_err *err)
+int cli_fork_run(struct cli *cli, struct cli_fork *fork, struct vm_err *err)
 {
+	struct vm_fork_request *request = &fork->request;
 	struct vm_fork_result *results = NULL;
 	size_t count = 0;
 	int rc;
 
+	request->labels = &fork->labels;
 	if (take_operands(cli, request, err) < 0 || cli_open(cli, VM_ROOT_CHANGE, err) < 0 ||
 	    vm_fork(&cli->op, request, &results, &count, err) < 0)
 		return -1;

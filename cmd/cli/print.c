@@ -146,7 +146,27 @@ static bool has_vsock_socket(const struct vm_instance *instance)
 	       driver->caps.vsock_by_socket;
 }
 
+json_t *cli_labels_json(const struct vm_root *root, const char *id)
+{
+	struct vm_labels labels = {0};
+	struct vm_err ignored = {0};
+	json_t *json;
+
+	/* Of what has just been removed they are not known any more. */
+	if (vm_store_get_labels(root->store, id, &labels, &ignored) < 0)
+		return json_null();
+	json = vm_labels_to_json(&labels);
+	vm_labels_free(&labels);
+	return json;
+}
+
 json_t *cli_instance_json(const struct vm_root *root, const struct vm_instance *instance)
+{
+	return cli_instance_json_with(root, instance, cli_labels_json(root, instance->id));
+}
+
+json_t *cli_instance_json_with(const struct vm_root *root, const struct vm_instance *instance,
+                               json_t *labels)
 {
 	char created[VM_WHEN_SIZE], changed[VM_WHEN_SIZE];
 	json_t *spec = instance->spec != NULL ? json_loads(instance->spec, 0, NULL) : NULL;
@@ -158,7 +178,7 @@ json_t *cli_instance_json(const struct vm_root *root, const struct vm_instance *
 	return json_pack(
 	        "{s:s, s:s, s:s, s:s, s:I, s:s, s:o, s:o, s:o, s:o, s:i, s:I, s:o, s:o, s:o, s:o,"
 	        " s:o, s:o,"
-	        " s:o, s:s, s:s, s:o, s:o, s:o, s:o, s:o}",
+	        " s:o, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o}",
 	        "id", instance->id, "name", instance->name, "kind", vm_kind_name(instance->kind),
 	        "state", vm_state_name(instance->state), "generation",
 	        (json_int_t)instance->generation, "hypervisor", instance->hypervisor,
@@ -177,7 +197,7 @@ json_t *cli_instance_json(const struct vm_root *root, const struct vm_instance *
 	        vm_when_format(instance->changed_us, changed), "relocation",
 	        cli_json_text(instance->relocation), "alias_path",
 	        cli_json_text(instance->alias_path), "failure", cli_json_text(instance->failure),
-	        "intent", intent_json(&instance->intent), "spec", spec);
+	        "intent", intent_json(&instance->intent), "labels", labels, "spec", spec);
 }
 
 int cli_print_looks(struct cli *cli,

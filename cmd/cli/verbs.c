@@ -18,6 +18,7 @@ const struct cli_verb_entry cli_verbs[] = {
         {"state", "Look into the state file of a snapshot, and change its paths", NULL},
         {"ls", "List instances", "list"},
         {"tree", "Draw the family tree of instances and snapshots", NULL},
+        {"label", "Show and change the labels of an instance or snapshot", NULL},
         {"inspect", "Show everything about instances as JSON", NULL},
         {"rm", "Remove instances", "remove"},
         {"wait", "Wait until instances are in a state", NULL},

@@ -42,7 +42,7 @@ json_t *snapshot_json(const struct cli *cli, const struct vm_instance *image,
 {
 	struct vm_usage_bytes bytes = {0};
 	struct vm_image_info info = {0};
-	json_t *spec = json_loads(image->spec, 0, NULL), *labels, *json;
+	json_t *spec = json_loads(image->spec, 0, NULL), *json;
 
 	if (vm_store_get_image(cli->root.store, image->id, &info, err) < 0) {
 		json_decref(spec);
@@ -50,7 +50,6 @@ json_t *snapshot_json(const struct cli *cli, const struct vm_instance *image,
 	}
 	if (usage != NULL)
 		bytes = vm_usage_of(usage, image->id);
-	labels = info.labels != NULL ? json_loads(info.labels, 0, NULL) : NULL;
 	json = json_pack(
 	        "{s:s, s:s, s:s, s:b, s:o, s:s, s:s, s:o, s:i, s:I, s:o, s:o, s:o, s:o, s:o, s:o,"
 	        " s:o, s:o, s:I, s:I, s:o}",
@@ -64,11 +63,11 @@ json_t *snapshot_json(const struct cli *cli, const struct vm_instance *image,
 	        "vcpus", (int)image->vcpus, "memory_bytes", (json_int_t)image->memory_bytes,
 	        "disks", cli_disks_json(spec), "directory", cli_file_json(&cli->root, image, NULL),
 	        "created", moment_json(image->created_us), "expires", moment_json(info.expires_us),
-	        "comment", cli_json_text(info.comment), "labels",
-	        labels != NULL ? labels : json_object(), "relocation",
-	        cli_json_text(image->relocation), "alias_path", cli_json_text(image->alias_path),
-	        "exclusive_bytes", (json_int_t)bytes.exclusive, "shared_bytes",
-	        (json_int_t)bytes.shared, "spec", spec != NULL ? spec : json_null());
+	        "comment", cli_json_text(info.comment), "labels", vm_labels_to_json(&info.labels),
+	        "relocation", cli_json_text(image->relocation), "alias_path",
+	        cli_json_text(image->alias_path), "exclusive_bytes", (json_int_t)bytes.exclusive,
+	        "shared_bytes", (json_int_t)bytes.shared, "spec",
+	        spec != NULL ? spec : json_null());
 	vm_image_info_free(&info);
 	if (json == NULL)
 		vm_err_set(err, VM_ERR_INSUFFICIENT_RESOURCES, "out of memory");
@@ -218,6 +217,46 @@ static int print_images(struct cli *cli, const struct vm_instance *images, size_
 	return rc;
 }
 
+/* Drops those that the selector does not choose. */
+static int select_labels(struct cli *cli, struct vm_instance *images, size_t *count,
+                         struct vm_err *err)
+{
+	const struct snapshot_options *options = cli->options;
+	struct vm_label_index *labels = NULL;
+	size_t kept = 0;
+
+	if (options->selector.count == 0)
+		return 0;
+	if (vm_store_list_labels(cli->root.store, &labels, err) < 0)
+		return -1;
+	for (size_t i = 0; i < *count; i++) {
+		if (vm_label_selector_matches(&options->selector,
+		                              vm_label_index_of(labels, images[i].id)))
+			images[kept++] = images[i];
+		else
+			vm_instance_free(&images[i]);
+	}
+	*count = kept;
+	vm_label_index_free(labels);
+	return 0;
+}
+
+static const struct cli_option ls_options[] = {
+        {"label", 'l', "LABEL[,LABEL]",
+         "only those that KEY, KEY=VALUE, KEY!=VALUE, !KEY is true of; may be repeated", 0, false},
+        {NULL, 0, NULL, NULL, 0, false},
+};
+
+static int ls_option(void *ctx, int key, const char *value, struct vm_err *err)
+{
+	struct snapshot_options *options = ctx;
+
+	(void)key;
+	return vm_label_selector_add(&options->selector, value, err) < 0
+	               ? vm_err_wrap(err, "--label")
+	               : 0;
+}
+
 static int run_ls(struct cli *cli, struct vm_err *err)
 {
 	struct vm_instance *images = NULL;
@@ -229,6 +268,8 @@ static int run_ls(struct cli *cli, struct vm_err *err)
 		return -1;
 	rc = select_images(cli, images, &count, err);
 	if (rc == 0)
+		rc = select_labels(cli, images, &count, err);
+	if (rc == 0)
 		rc = print_images(cli, images, count, err);
 	vm_instances_free(images, count);
 	return rc;
@@ -237,11 +278,13 @@ static int run_ls(struct cli *cli, struct vm_err *err)
 const struct cli_verb snapshot_ls = {
         .name = "ls",
         .summary = "List snapshots, and the disk space of each",
-        .synopsis = "",
+        .synopsis = "[-l LABEL[,LABEL]]",
         .operands = "[INSTANCE ...]",
         .max_operands = CLI_ANY,
         .flags = CLI_PRINTS | CLI_LISTS,
         .shape = SNAPSHOT_SHAPE,
+        .options = ls_options,
+        .option = ls_option,
         .run = run_ls,
 };
 

@@ -3,6 +3,7 @@
 #ifndef SNAPSHOT_SNAPSHOT_H
 #define SNAPSHOT_SNAPSHOT_H
 
+#include "../cli/fork_args.h"
 #include "adopt.h"
 #include "gc.h"
 #include "info.h"
@@ -10,8 +11,9 @@
 /* The options of all commands; each has those of its own table. */
 struct snapshot_options {
 	struct vm_image_info info; /* what `create` says of the image; owned */
-	struct vm_fork_request fork;
+	struct cli_fork fork;
 	struct vm_gc_policy gc;
+	struct vm_label_selector selector; /* of `ls`; owned */
 	bool dry_run, compress;
 	struct vm_adopt_request adopt;
 	struct vm_adopt_disk disks[VM_DISKS_MAX]; /* of `adopt`; recorded is owned */

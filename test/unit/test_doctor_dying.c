@@ -21,7 +21,7 @@ static size_t count_findings(struct site *site, enum vm_finding_level level, con
 	VM_AUTO_FREE struct vm_finding *findings = NULL;
 	size_t count = 0, n = 0;
 
-	if (vm_doctor(site_op(site, "doctor"), false, &findings, &count, &site->err) < 0)
+	if (vm_doctor(site_op(site, "doctor"), VM_DOCTOR_LOOK, &findings, &count, &site->err) < 0)
 		fail_msg("%s", site->err.message);
 	for (size_t i = 0; i < count; i++)
 		n += findings[i].level == level && strstr(findings[i].message, text);

@@ -416,6 +416,60 @@ static void a_very_long_file_name_keeps_room_for_the_field(void **state)
 	assert_non_null(strstr(err.message, "/web.yaml:1: memry: unknown key"));
 }
 
+static void labels_are_read_as_they_are_written(void **state)
+{
+	struct vm_spec spec, copy;
+	struct vm_err err = {0};
+	json_t *json;
+
+	(void)state;
+	parse_ok("kernel: vmlinux\n"
+	         "labels:\n"
+	         "  tier: 1\n"
+	         "  example.com/app: \"web, b\"\n"
+	         "  yes: no\n"
+	         "  empty: ''\n",
+	         &spec);
+	assert_int_equal(spec.labels.count, 4);
+	assert_int_equal(vm_spec_copy(&spec, &copy, &err), 0);
+	vm_spec_free(&spec);
+	assert_string_equal(vm_labels_get(&copy.labels, "tier"), "1");
+	assert_string_equal(vm_labels_get(&copy.labels, "example.com/app"), "web, b");
+	assert_string_equal(vm_labels_get(&copy.labels, "yes"), "no");
+	assert_string_equal(vm_labels_get(&copy.labels, "empty"), "");
+	/* They are the store's; a spec that is stored does not repeat them. */
+	json = vm_spec_to_json(&copy);
+	assert_non_null(json);
+	assert_null(json_object_get(json, "labels"));
+	json_decref(json);
+	vm_spec_free(&copy);
+	parse_ok("kernel: vmlinux\nlabels:\n", &spec);
+	assert_int_equal(spec.labels.count, 0);
+	vm_spec_free(&spec);
+}
+
+static void labels_that_break_a_rule_are_refused(void **state)
+{
+	static const struct refused cases[] = {
+	        {"labels: [a]\n", "web.yaml:1: labels: must be 'key: value' lines", "app: web"},
+	        {"labels: a=b\n", "web.yaml:1: labels: must be 'key: value' lines", NULL},
+	        {"labels:\n  app: web\n  app: db\n",
+	         "web.yaml:3: labels.app: given twice (first on line 2)", NULL},
+	        {"labels:\n  app: [web]\n",
+	         "web.yaml:2: labels.app: must be a single value, not a list", NULL},
+	        {"labels:\n  app: {a: b}\n",
+	         "web.yaml:2: labels.app: must be a single value, not a map", NULL},
+	        {"labels:\n  app:\n", "web.yaml:2: labels.app: has no value", NULL},
+	        {"labels:\n  a b: c\n", "web.yaml:2: labels.a b: 'a b' is not the key of a label",
+	         "1 to 63 letters"},
+	        {"label: {a: b}\n", "web.yaml:1: label: unknown key (did you mean 'labels'?)",
+	         NULL},
+	};
+
+	(void)state;
+	expect_refused(cases, VM_ARRAY_LEN(cases));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -431,6 +485,8 @@ int main(void)
 	        cmocka_unit_test(impossible_disks_are_refused),
 	        cmocka_unit_test(bad_yaml_is_refused_with_line_and_column),
 	        cmocka_unit_test(a_nul_byte_and_a_text_that_is_too_large_are_refused),
+	        cmocka_unit_test(labels_are_read_as_they_are_written),
+	        cmocka_unit_test(labels_that_break_a_rule_are_refused),
 	        cmocka_unit_test(a_very_long_file_name_keeps_room_for_the_field),
 	};
 

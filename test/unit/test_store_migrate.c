@@ -144,6 +144,61 @@ static void a_migrated_store_is_like_a_new_one(void **state)
 	assert_int_equal(sql(f, "PRAGMA user_version"), version);
 }
 
+static void run_sql(const struct fixture *f, const char *text)
+{
+	sqlite3 *db = NULL;
+
+	assert_int_equal(sqlite3_open(f->path, &db), SQLITE_OK);
+	sqlite3_busy_timeout(db, PATIENCE_MS);
+	if (sqlite3_exec(db, text, NULL, NULL, NULL) != SQLITE_OK)
+		fail_msg("%s: %s", text, sqlite3_errmsg(db));
+	sqlite3_close(db);
+}
+
+/* Back to schema 4, where an image had its labels as JSON in a column, and instances had none. */
+static void replace_by_schema_4(struct fixture *f, const char *then)
+{
+	replace_by_schema_1(f);
+	migrate(f);
+	vm_store_close(f->store);
+	f->store = NULL;
+	run_sql(f, "DROP TABLE label; ALTER TABLE image ADD COLUMN labels TEXT;"
+	           "PRAGMA user_version = 4");
+	run_sql(f, then);
+}
+
+static void labels_of_images_move_to_the_table_of_all_labels(void **state)
+{
+	struct fixture *f = *state;
+	char *labels;
+
+	replace_by_schema_4(
+	        f,
+	        "UPDATE instance SET kind = 'image' WHERE name IN ('n1', 'n2', 'n7', 'n8', 'n13');"
+	        "INSERT INTO image (instance_id, comment, labels, expires_us)"
+	        " SELECT id, 'of ' || name, CASE name"
+	        "  WHEN 'n1' THEN '{\"app\":\"web\",\"q\":\"it''s \\\"so\\\"\"}'"
+	        "  WHEN 'n2' THEN '{\"empty\":\"\"}' WHEN 'n7' THEN '{}'"
+	        "  WHEN 'n8' THEN NULL ELSE 'no JSON' END, 7 FROM instance WHERE kind = 'image'");
+	migrate(f);
+	labels = text_of(f, "SELECT group_concat(name || ':' || key || '=' || value, ' ') FROM"
+	                    " (SELECT name, key, value FROM label"
+	                    "  JOIN instance ON id = instance_id ORDER BY name, key)");
+	assert_non_null(labels);
+	assert_string_equal(labels, "n1:app=web n1:q=it's \"so\" n2:empty=");
+	free(labels);
+	assert_int_equal(sql(f, "SELECT count(*) FROM image WHERE comment LIKE 'of n%'"
+	                        " AND expires_us = 7"),
+	                 5);
+	assert_int_equal(sql(f, "SELECT count(*) FROM pragma_table_info('image')"
+	                        " WHERE name = 'labels'"),
+	                 0);
+	assert_int_equal(sql(f, "SELECT count(*) FROM pragma_foreign_key_check"), 0);
+	/* In force: labels go with what has them. */
+	assert_works(f, vm_store_delete(f->store, "000000000000000000000001", NULL, &f->err));
+	assert_int_equal(sql(f, "SELECT count(*) FROM label"), 1);
+}
+
 /* For spawn. */
 static int migrate_here(void *arg)
 {
@@ -178,6 +233,7 @@ int main(void)
 	        TEST(a_migration_keeps_every_row_of_every_table),
 	        TEST(a_migration_keeps_indexes_and_what_binds_intents_to_rows),
 	        TEST(a_migrated_store_is_like_a_new_one),
+	        TEST(labels_of_images_move_to_the_table_of_all_labels),
 	        TEST(a_migration_that_is_killed_has_happened_or_not),
 	};
 
