@@ -146,6 +146,7 @@ int vm_doctor(struct vm_op *op, bool repair, struct vm_finding **ret, size_t *re
 	check_shm(&findings);
 	check_slots(op, &findings);
 	check_limits(op, &findings);
+	vm_doctor_hooks(op, &findings);
 	vm_doctor_views(&findings);
 	rc = vm_doctor_leftovers(op, &findings, err);
 	if (rc == 0 && findings.lost)
