@@ -5,9 +5,11 @@
 # failure, slowness and death make of the verb.
 
 load helpers
+load jobs
 
 setup() {
 	vm_setup
+	jobs_setup
 	user=$XDG_CONFIG_HOME/vmctl/hooks.d
 	own=$VMCTL_ROOT/hooks.d
 	mkdir -p -m 0700 "$VMCTL_ROOT"
@@ -16,6 +18,7 @@ setup() {
 }
 
 teardown() {
+	jobs_teardown
 	rm -rf "$own" "$user"
 	vm_teardown
 }
@@ -45,8 +48,12 @@ lives() {
 	read -r pid <"$1" && kill -0 "$pid" 2>/dev/null
 }
 
-gone() {
+is_gone() {
 	! lives "$1"
+}
+
+no_vmm() {
+	[ "$(live_vmms)" = 0 ]
 }
 
 @test "each event has its pre-hooks before and its post-hooks behind it, and they know of what" {
@@ -180,8 +187,8 @@ gone() {
 	create web
 	run -15 --separate-stderr vmctl rm web
 	[[ $stderr = *': took longer than 200ms, and was ended'* ]] || fail "$stderr"
-	wait_for gone pid
-	wait_for gone child
+	wait_for is_gone pid
+	wait_for is_gone child
 	assert_equal "$(state_of web)" stopped
 }
 
@@ -192,7 +199,7 @@ gone() {
 	wait_for test -e pid
 	kill -INT $!
 	wait $! && return 1
-	wait_for gone pid
+	wait_for is_gone pid
 	grep -q 'interrupted by SIGINT' err
 	assert_equal "$(state_of web)" stopped
 	assert_clean
@@ -210,7 +217,7 @@ gone() {
 		wait_for test -e pid
 		kill -KILL $!
 		wait $! && return 1
-		wait_for gone pid
+		wait_for is_gone pid
 		assert_equal "$(snapshot_root)" "$before"
 		assert_clean
 	done
@@ -258,6 +265,41 @@ gone() {
 	[[ $stderr = *'removed while its pre-hooks ran'* ]] || fail "$stderr"
 	# Another one that has its name now is not what the hook was asked about.
 	assert_equal "$(state_of web)" stopped
+}
+
+@test "a verb that had nothing to do when it came, and has when its turn comes, runs its hooks first" {
+	local lock
+	make_running web
+	lock=$VMCTL_ROOT/locks/$(field web .id)
+	every_event 'echo "$VMCTL_HOOK $VMCTL_STATE" >>"$LOG"'
+	hold "$lock"
+	background vmctl start web --wait
+	wait_for awaited "$lock"
+	# By the time that it has the lock the VMM has died.
+	kill -KILL "$(field web .pid)"
+	wait_for no_vmm
+	let_go "$holder"
+	ended 0
+	assert_equal "$(cat "$LOG")" $'pre-start failed\npost-start running'
+	assert_equal "$(guest_state web)" Running
+}
+
+@test "a fork that was not possible when it came, and is when its turn comes, runs its hooks first" {
+	local lock
+	make_running web
+	lock=$VMCTL_ROOT/locks/$(field web .id)
+	every_event 'echo "$VMCTL_HOOK $VMCTL_STATE" >>"$LOG"'
+	hold "$lock"
+	background vmctl fork web twin --wait
+	wait_for awaited "$lock"
+	# What a verb would have committed that had the lock.
+	kill -KILL "$(field web .pid)"
+	wait_for no_vmm
+	sqlite3 "$VMCTL_ROOT/vmctl.db" "UPDATE instance SET state = 'stopped', occupies = 0, pid = 0
+		WHERE name = 'web'"
+	let_go "$holder"
+	ended 0
+	assert_equal "$(cat "$LOG")" $'pre-fork stopped\npost-fork stopped'
 }
 
 @test "a hook that somebody else could have written does not run, and neither does the verb" {
