@@ -4,6 +4,7 @@
 
 #include "cli/cli.h"
 #include "spec.h"
+#include "template.h"
 #include "util.h"
 
 enum {
@@ -19,11 +20,12 @@ enum {
 	KEY_ACCELERATOR,
 	KEY_NETWORK,
 	KEY_LABEL,
+	KEY_TEMPLATE,
 	KEY_START
 };
 
 struct create_options {
-	const char *file;
+	const char *file, *template;
 	const char *kernel, *initrd, *boot_args, *hypervisor;
 	const char *machine, *accelerator, *network;
 	unsigned vcpus;        /* 0: not given */
@@ -37,6 +39,8 @@ struct create_options {
 static const struct cli_option create_options[] = {
         {"file", 'f', "SPEC", "read the YAML spec from this file, '-' for standard input", 0,
          false},
+        {"template", KEY_TEMPLATE, "TEMPLATE",
+         "take the spec of this name; 'vmctl config templates' lists them", 0, false},
         {"kernel", KEY_KERNEL, "FILE", "kernel image to boot", 0, false},
         {"initrd", KEY_INITRD, "FILE", "initial RAM disk", 0, false},
         {"boot-args", KEY_BOOT_ARGS, "ARGS", "kernel command line", 0, false},
@@ -90,6 +94,9 @@ static int option(void *ctx, int key, const char *value, struct vm_err *err)
 	switch (key) {
 	case 'f':
 		options->file = value;
+		return 0;
+	case KEY_TEMPLATE:
+		options->template = value;
 		return 0;
 	case KEY_KERNEL:
 		options->kernel = value;
@@ -173,6 +180,26 @@ static int apply_flags(const struct create_options *options, const char *name, s
 	return vm_labels_check_count(spec->labels.count, err);
 }
 
+/* What the flags are laid over: a file, a template, or nothing. */
+static int load_spec(struct cli *cli, struct vm_spec *spec, struct vm_err *err)
+{
+	const struct create_options *options = cli->options;
+	VM_AUTO_FREE char *root_path = NULL;
+
+	if (options->file != NULL && options->template != NULL)
+		return cli_usage(cli, err, "-f and --template do not go together");
+	if (options->file != NULL)
+		return vm_spec_load(options->file, spec, err);
+	if (options->template == NULL)
+		return options->kernel != NULL
+		               ? 0
+		               : cli_usage(cli, err,
+		                           "none of a spec file (-f), --template and --kernel is "
+		                           "given");
+	root_path = vm_root_path(cli->root_option, err);
+	return root_path != NULL ? vm_template_load(root_path, options->template, spec, err) : -1;
+}
+
 /* The spec is complete and checked before the data root is opened: a mistake leaves nothing behind.
  */
 static int build_spec(struct cli *cli, struct vm_spec *spec, struct vm_err *err)
@@ -180,11 +207,7 @@ static int build_spec(struct cli *cli, struct vm_spec *spec, struct vm_err *err)
 	const struct create_options *options = cli->options;
 	const char *name = cli->operand_count > 0 ? cli->operands[0] : NULL;
 
-	if (options->file == NULL && options->kernel == NULL)
-		return cli_usage(cli, err, "neither a spec file (-f) nor --kernel is given");
-	if (options->file != NULL && vm_spec_load(options->file, spec, err) < 0)
-		return -1;
-	if (apply_flags(options, name, spec, err) < 0)
+	if (load_spec(cli, spec, err) < 0 || apply_flags(options, name, spec, err) < 0)
 		return -1;
 	if (spec->name != NULL && vm_name_check(spec->name, err) < 0)
 		return -1;
@@ -208,7 +231,8 @@ static int run(struct cli *cli, struct vm_err *err)
 static const struct cli_verb verb = {
         .name = "create",
         .synopsis =
-                "[-f SPEC] [--kernel FILE] [--initrd FILE] [--boot-args ARGS] [--vcpus N]"
+                "[-f SPEC | --template TEMPLATE] [--kernel FILE] [--initrd FILE] [--boot-args "
+                "ARGS] [--vcpus N]"
                 " [--memory SIZE] [--disk DISK] [--no-vsock] [--hypervisor NAME] [--machine TYPE]"
                 " [--accelerator NAME] [--network NET] [--label KEY=VALUE] [--start]",
         .operands = "[NAME]",

@@ -25,10 +25,21 @@ _vmctl_names() {
 	vmctl ls --names ${root:+"$root"} ${states:+"--state=$states"} 2>/dev/null
 }
 
+_vmctl_templates() {
+	local root
+	root=$(_vmctl_root)
+	vmctl config templates --names ${root:+"$root"} 2>/dev/null
+}
+
+# The keys of the settings, and "root".
+_vmctl_settings() {
+	vmctl config show -o json 2>/dev/null | sed -n 's/^    "key": "\(.*\)",$/\1/p'
+}
+
 # The outcomes that events have: ok, and the codes of errors.
 _vmctl_outcomes() {
 	printf '%s\n' ok system already_exists busy invalid_state insufficient_resources unsupported \
-		hypervisor corrupt incompatible timeout needs_repair
+		hypervisor corrupt incompatible timeout needs_repair hook
 }
 
 # Fills COMPREPLY with those of the given words (one a line) that begin with the current one.
@@ -75,6 +86,7 @@ _vmctl_value() {
 	--network) _vmctl_reply < <(printf '%s\n' none user tap=) ;;
 	--target-state) _vmctl_reply < <(printf '%s\n' stopped standby running) ;;
 	--parent) _vmctl_reply < <(_vmctl_names '') ;;
+	--template) _vmctl_reply < <(_vmctl_templates) ;;
 	--kernel | --initrd | --disk | --file | --to) _vmctl_files -f ;;
 	-f) [[ $verb == create ]] && _vmctl_files -f ;;
 	--wait) [[ $glued == yes ]] && COMPREPLY=() ;;
@@ -132,6 +144,8 @@ _vmctl_group() {
 		_vmctl_reply < <(_vmctl_options "$@" "$command")
 	elif [[ $group == state ]]; then
 		_vmctl_files -f
+	elif [[ $group == config ]]; then
+		[[ $command != show ]] || _vmctl_reply < <(_vmctl_settings)
 	else
 		_vmctl_reply < <(_vmctl_snapshot_operands "$command")
 	fi
@@ -140,7 +154,7 @@ _vmctl_group() {
 _vmctl_verb() {
 	local verb=$1
 	shift
-	if [[ $verb == snapshot || $verb == state ]]; then
+	if [[ $verb == snapshot || $verb == state || $verb == config ]]; then
 		_vmctl_group "$verb" "$@"
 		return
 	fi
@@ -203,8 +217,8 @@ _vmctl_verbs() {
 }
 
 complete -F _vmctl vmctl
-for _vmctl_word in create start stop pause resume standby restore fork ls label inspect rm wait logs \
-	console events stats doctor snapshot state; do
+for _vmctl_word in create start stop pause resume standby restore fork ls inspect rm wait logs \
+	console events stats doctor snapshot state config; do
 	complete -F _vmctl "vmctl-$_vmctl_word"
 done
 unset _vmctl_word

@@ -9,11 +9,7 @@
 
 const char *vm_choose_wanted(const struct vm_root *root, const struct vm_spec *spec)
 {
-	const char *env = getenv("VMCTL_HYPERVISOR");
-
-	if (spec && spec->hypervisor)
-		return spec->hypervisor;
-	return env && env[0] ? env : root->config.hypervisor;
+	return spec && spec->hypervisor ? spec->hypervisor : root->config.hypervisor;
 }
 
 int vm_choose_suits(const struct vm_root *root, const struct vm_driver *driver,

@@ -8,30 +8,112 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "config_impl.h"
 #include "driver/driver.h"
 #include "store.h"
 #include "util.h"
 #include "yamldoc.h"
 
-#define SYSTEM_CONFIG "/etc/vmctl/vmctl.yaml"
-
 enum {
 	FRACTION = 1000,
 	MAX_RUNNING_LIMIT = 1000000,
 	MAX_RESTORES_LIMIT = 1024,
-	MIN_API_TIMEOUT_MS = 100,
+	MIN_TIMEOUT_MS = 100,
 };
 static const double max_overcommit = 1000;
 static const int64_t max_duration_ms = INT64_C(366) * 24 * 3600 * 1000;
 
-/* Beside these, each driver's name is a key. */
-static const char *const config_keys[] = {"hypervisor",  "limits", "wait",  "api_timeout",
-                                          "events_kept", "alias",  "memory"};
-static const char *const limit_keys[] = {
-        "max_running", "memory_overcommit", "min_free_disk", "max_concurrent_restores", NULL,
+static const char *const alias_names[] = {
+        [VM_ALIAS_AUTO] = "auto",
+        [VM_ALIAS_NAMESPACE] = "namespace",
+        [VM_ALIAS_SYMLINK] = "symlink",
+        NULL,
+};
+static const char *const diff_names[] = {
+        [VM_MEMORY_DIFF_OFF] = "off",
+        [VM_MEMORY_DIFF_REFLINK] = "reflink",
+        [VM_MEMORY_DIFF_AUTO] = "auto",
+        NULL,
 };
 
-static const char *const memory_keys[] = {"diff", "pool_max", NULL};
+#define AT(member) offsetof(struct vm_config, member)
+
+/* Beside these, each driver's name is a key. In this order they are shown. */
+static const struct vm_setting settings[] = {
+        {.section = "limits",
+         .name = "max_running",
+         .kind = VM_SETTING_COUNT,
+         .offset = AT(max_running),
+         .max = MAX_RUNNING_LIMIT},
+        {.section = "limits",
+         .name = "memory_overcommit",
+         .kind = VM_SETTING_RATIO,
+         .offset = AT(memory_overcommit)},
+        {.section = "limits",
+         .name = "min_free_disk",
+         .kind = VM_SETTING_SIZE,
+         .offset = AT(min_free_disk_bytes)},
+        {.section = "limits",
+         .name = "max_concurrent_restores",
+         .kind = VM_SETTING_COUNT,
+         .offset = AT(max_concurrent_restores),
+         .max = MAX_RESTORES_LIMIT},
+        {.name = "wait", .kind = VM_SETTING_WAIT, .offset = AT(lock_wait_ms)},
+        {.name = "api_timeout", .kind = VM_SETTING_TIMEOUT, .offset = AT(api_timeout_ms)},
+        {.name = "events_kept",
+         .kind = VM_SETTING_COUNT,
+         .offset = AT(events_kept),
+         .min = 1,
+         .max = VM_EVENTS_KEPT_MAX},
+        {.name = "alias", .kind = VM_SETTING_CHOICE, .offset = AT(alias), .choices = alias_names},
+        {.section = "memory",
+         .name = "diff",
+         .kind = VM_SETTING_CHOICE,
+         .offset = AT(memory_diff),
+         .choices = diff_names},
+        {.section = "memory",
+         .name = "pool_max",
+         .kind = VM_SETTING_SIZE,
+         .offset = AT(memory_pool_max_bytes)},
+        {.section = "hooks",
+         .name = "timeout",
+         .kind = VM_SETTING_TIMEOUT,
+         .offset = AT(hooks_timeout_ms)},
+        {.name = "hypervisor",
+         .kind = VM_SETTING_NAME,
+         .offset = AT(hypervisor),
+         .variable = "VMCTL_HYPERVISOR"},
+};
+_Static_assert(VM_ARRAY_LEN(settings) == VM_CONFIG_OTHERS, "the origins are counted like them");
+_Static_assert(sizeof(enum vm_alias_method) == sizeof(int) &&
+                       sizeof(enum vm_memory_diff) == sizeof(int),
+               "choices are stored as int");
+
+size_t vm_settings_count(void)
+{
+	size_t count = VM_CONFIG_OTHERS;
+
+	while (vm_drivers[count - VM_CONFIG_OTHERS])
+		count++;
+	return count;
+}
+
+struct vm_setting vm_setting_at(size_t index)
+{
+	const struct vm_driver *driver;
+
+	if (index < VM_CONFIG_OTHERS)
+		return settings[index];
+	driver = vm_drivers[index - VM_CONFIG_OTHERS];
+	return (struct vm_setting){
+	        .name = driver->name,
+	        .kind = VM_SETTING_PATH,
+	        .offset = AT(binaries) +
+	                  (index - VM_CONFIG_OTHERS) * sizeof(struct vm_config_binary) +
+	                  offsetof(struct vm_config_binary, path),
+	        .variable = driver->binary_variable,
+	};
+}
 
 void vm_config_init(struct vm_config *config)
 {
@@ -43,6 +125,7 @@ void vm_config_init(struct vm_config *config)
 	        .events_kept = VM_EVENTS_KEPT,
 	        .memory_diff = VM_MEMORY_DIFF_AUTO,
 	        .memory_pool_max_bytes = UINT64_C(1) << 30,
+	        .hooks_timeout_ms = 30000,
 	};
 	for (size_t i = 0; vm_drivers[i]; i++) {
 		assert(i < VM_CONFIG_BINARIES_MAX);
@@ -117,277 +200,189 @@ int vm_duration_parse(const char *text, const char *what, int64_t *ret_ms, struc
 	return 0;
 }
 
-/* --- the file
- * ------------------------------------------------------------------------------------*/
-
-static int take_overcommit(const struct vm_yaml *doc, const struct vm_yaml_node *node, double *ret,
-                           struct vm_err *err)
+const char *vm_alias_method_name(enum vm_alias_method method)
 {
-	const char *text = NULL;
-	char *end = NULL;
-	double value;
+	return alias_names[method];
+}
 
-	if (vm_yaml_text(doc, node, &text, err))
-		return -1;
-	if (!text)
-		return 0;
+/* --- values
+ * --------------------------------------------------------------------------------------*/
+
+static int parse_ratio(const char *text, const char *what, double *ret, struct vm_err *err)
+{
 	/* Digits and a point only: strtod() would take nan, inf, hex and signs too. */
-	value = strtod(text, &end);
+	char *end = NULL;
+	double value = strtod(text, &end);
+
 	if (!isdigit((unsigned char)*text) || *end || text[strspn(text, "0123456789.")])
-		return vm_yaml_fail(doc, node, err, "'%.64s' is not a number such as 1.5", text);
+		return vm_err_set(err, VM_ERR_USAGE, "%s: '%.64s' is not a number such as 1.5",
+		                  what, text);
 	if (value > max_overcommit || (value > 0 && value < 0.01))
-		return vm_yaml_fail(doc, node, err,
-		                    "%.64s is out of range (0.01 to %g, or 0 for no "
-		                    "limit)",
-		                    text, max_overcommit);
+		return vm_err_set(err, VM_ERR_USAGE,
+		                  "%s: %.64s is out of range (0.01 to %g, or 0 for no limit)", what,
+		                  text, max_overcommit);
 	*ret = value;
 	return 0;
 }
 
-static int take_duration(const struct vm_yaml *doc, const struct vm_yaml_node *node, int64_t *ret,
-                         struct vm_err *err)
+static int parse_timeout(const char *text, const char *what, int64_t *ret_ms, struct vm_err *err)
 {
-	char where[VM_YAML_WHERE_MAX];
-	const char *text = NULL;
+	int64_t ms;
 
-	if (vm_yaml_text(doc, node, &text, err))
+	if (vm_duration_parse(text, what, &ms, err))
 		return -1;
-	if (!text)
-		return 0;
-	return vm_duration_parse(text, vm_yaml_where(doc, node, where), ret, err);
-}
-
-static int take_api_timeout(const struct vm_yaml *doc, const struct vm_yaml_node *node,
-                            int64_t *ret, struct vm_err *err)
-{
-	int64_t ms = *ret;
-
-	if (take_duration(doc, node, &ms, err))
-		return -1;
-	if (node && ms < MIN_API_TIMEOUT_MS)
-		return vm_yaml_fail(doc, node, err,
-		                    ms < 0 ? "a call to a hypervisor must have a limit"
-		                           : "must be at least 100ms");
-	*ret = ms;
+	if (ms < MIN_TIMEOUT_MS)
+		return vm_err_set(err, VM_ERR_USAGE, "%s: %s", what,
+		                  ms < 0 ? "there must be a limit" : "must be at least 100ms");
+	*ret_ms = ms;
 	return 0;
 }
 
-const char *vm_alias_method_name(enum vm_alias_method method)
+static int parse_choice(const struct vm_setting *setting, const char *text, const char *what,
+                        int *ret, struct vm_err *err)
 {
-	static const char *const names[] = {
-	        [VM_ALIAS_AUTO] = "auto",
-	        [VM_ALIAS_NAMESPACE] = "namespace",
-	        [VM_ALIAS_SYMLINK] = "symlink",
-	};
+	char all[128] = "";
 
-	return names[method];
-}
+	for (int i = 0; setting->choices[i]; i++) {
+		size_t used = strlen(all);
 
-static int take_alias(const struct vm_yaml *doc, const struct vm_yaml_node *node,
-                      enum vm_alias_method *ret, struct vm_err *err)
-{
-	const char *text = NULL;
-
-	if (vm_yaml_text(doc, node, &text, err))
-		return -1;
-	if (!text)
-		return 0;
-	for (int method = VM_ALIAS_AUTO; method <= VM_ALIAS_SYMLINK; method++) {
-		if (strcmp(text, vm_alias_method_name((enum vm_alias_method)method)) == 0) {
-			*ret = (enum vm_alias_method)method;
+		if (strcmp(text, setting->choices[i]) == 0) {
+			*ret = i;
 			return 0;
 		}
+		snprintf(all + used, sizeof(all) - used, "%s%s", i ? ", " : "",
+		         setting->choices[i]);
 	}
-	return vm_yaml_fail(doc, node, err, "'%.64s' is none of auto, namespace, symlink", text);
+	return vm_err_set(err, VM_ERR_USAGE, "%s: '%.64s' is none of %s", what, text, all);
 }
 
-/* An absolute path, or "" to go back to the default. */
-static int take_binary(const struct vm_yaml *doc, struct vm_config_binary *binary,
-                       struct vm_err *err)
+static int parse_text(const char *text, const char *what, char *ret, size_t size,
+                      struct vm_err *err)
 {
-	const struct vm_yaml_node *node = vm_yaml_get(doc->root, binary->hypervisor);
-	const char *text = NULL;
-
-	if (vm_yaml_text(doc, node, &text, err))
-		return -1;
-	if (!text)
-		return 0;
-	if (*text && *text != '/')
-		return vm_yaml_fail(doc, node, err, "'%.200s' is not an absolute path", text);
-	if (strlen(text) >= sizeof(binary->path))
-		return vm_yaml_fail(doc, node, err, "is longer than %zu bytes",
-		                    sizeof(binary->path) - 1);
-	memcpy(binary->path, text, strlen(text) + 1);
+	if (strlen(text) >= size)
+		return vm_err_set(err, VM_ERR_USAGE, "%s: is longer than %zu bytes", what,
+		                  size - 1);
+	memcpy(ret, text, strlen(text) + 1);
 	return 0;
 }
 
 /* Whether there is a driver of that name is for who creates something by it. */
-static int take_hypervisor(const struct vm_yaml *doc, const struct vm_yaml_node *node,
-                           struct vm_config *config, struct vm_err *err)
+static int parse_name(const char *text, const char *what, char *ret, struct vm_err *err)
 {
-	const char *text = NULL;
-
-	if (vm_yaml_text(doc, node, &text, err))
-		return -1;
-	if (!text)
-		return 0;
-	if (!*text || strlen(text) >= sizeof(config->hypervisor))
-		return vm_yaml_fail(doc, node, err, "'%.64s' is not the name of a hypervisor",
-		                    text);
-	memcpy(config->hypervisor, text, strlen(text) + 1);
-	return 0;
+	if (!*text || strlen(text) > VM_HYPERVISOR_MAX)
+		return vm_err_set(err, VM_ERR_USAGE, "%s: '%.64s' is not the name of a hypervisor",
+		                  what, text);
+	return parse_text(text, what, ret, VM_HYPERVISOR_MAX + 1, err);
 }
 
-static int take_binaries(const struct vm_yaml *doc, struct vm_config *config, struct vm_err *err)
+int vm_setting_parse(const struct vm_setting *setting, const char *text, const char *what,
+                     struct vm_config *config, struct vm_err *err)
 {
-	for (size_t i = 0; i < VM_CONFIG_BINARIES_MAX && config->binaries[i].hypervisor; i++) {
-		if (take_binary(doc, &config->binaries[i], err))
+	void *at = (char *)config + setting->offset;
+	int64_t n;
+
+	switch (setting->kind) {
+	case VM_SETTING_COUNT:
+		if (vm_int_parse(text, what, setting->min, setting->max, &n, err))
 			return -1;
+		*(unsigned *)at = (unsigned)n;
+		return 0;
+	case VM_SETTING_RATIO:
+		return parse_ratio(text, what, at, err);
+	case VM_SETTING_SIZE:
+		return vm_size_parse(text, what, at, err);
+	case VM_SETTING_WAIT:
+		return vm_duration_parse(text, what, at, err);
+	case VM_SETTING_TIMEOUT:
+		return parse_timeout(text, what, at, err);
+	case VM_SETTING_CHOICE:
+		return parse_choice(setting, text, what, at, err);
+	case VM_SETTING_NAME:
+		return parse_name(text, what, at, err);
+	default:
+		return parse_text(text, what, at, VM_SETTING_VALUE_SIZE, err);
 	}
-	return 0;
 }
 
-static int take_limits(const struct vm_yaml *doc, const struct vm_yaml_node *map,
-                       struct vm_config *config, struct vm_err *err)
+/* --- the file
+ * ------------------------------------------------------------------------------------*/
+
+static bool same(const char *a, const char *b)
+{
+	return a == b || (a && b && strcmp(a, b) == 0);
+}
+
+/* The keys that a map may have: below a section, or at the top, where sections are keys too. */
+static int check_keys(const struct vm_yaml *doc, const struct vm_yaml_node *map,
+                      const char *section, struct vm_err *err)
+{
+	const char *known[VM_SETTINGS_MAX + 1] = {NULL};
+	size_t count = 0;
+
+	for (size_t i = 0; i < vm_settings_count(); i++) {
+		struct vm_setting setting = vm_setting_at(i);
+		const char *key = NULL;
+
+		if (same(setting.section, section))
+			key = setting.name;
+		else if (!section)
+			key = setting.section;
+		if (key && (count == 0 || strcmp(known[count - 1], key) != 0))
+			known[count++] = key;
+	}
+	return vm_yaml_check_keys(doc, map, known, err);
+}
+
+/* All settings of a section, or, for NULL, those of none. */
+static int take_map(const struct vm_yaml *doc, const struct vm_yaml_node *map, const char *section,
+                    enum vm_place place, struct vm_config *config, struct vm_err *err)
 {
 	/* Nothing below "limits:" is a file with all of them commented out. */
 	if (!map || vm_yaml_is_null(map))
 		return 0;
-	if (vm_yaml_check_keys(doc, map, limit_keys, err))
+	if (check_keys(doc, map, section, err))
 		return -1;
-	if (vm_yaml_unsigned(doc, vm_yaml_get(map, "max_running"), 0, MAX_RUNNING_LIMIT,
-	                     &config->max_running, err) ||
-	    take_overcommit(doc, vm_yaml_get(map, "memory_overcommit"), &config->memory_overcommit,
-	                    err) ||
-	    vm_yaml_size(doc, vm_yaml_get(map, "min_free_disk"), &config->min_free_disk_bytes,
-	                 err) ||
-	    vm_yaml_unsigned(doc, vm_yaml_get(map, "max_concurrent_restores"), 0,
-	                     MAX_RESTORES_LIMIT, &config->max_concurrent_restores, err))
-		return -1;
-	return 0;
-}
+	for (size_t i = 0; i < vm_settings_count(); i++) {
+		struct vm_setting setting = vm_setting_at(i);
+		const struct vm_yaml_node *node =
+		        same(setting.section, section) ? vm_yaml_get(map, setting.name) : NULL;
+		char where[VM_YAML_WHERE_MAX];
+		const char *text = NULL;
 
-static int take_diff(const struct vm_yaml *doc, const struct vm_yaml_node *node,
-                     enum vm_memory_diff *ret, struct vm_err *err)
-{
-	static const char *const names[] = {[VM_MEMORY_DIFF_OFF] = "off",
-	                                    [VM_MEMORY_DIFF_REFLINK] = "reflink",
-	                                    [VM_MEMORY_DIFF_AUTO] = "auto"};
-	const char *text = NULL;
-
-	if (vm_yaml_text(doc, node, &text, err))
-		return -1;
-	if (!text)
-		return 0;
-	for (size_t i = 0; i < VM_ARRAY_LEN(names); i++) {
-		if (strcmp(text, names[i]) == 0) {
-			*ret = (enum vm_memory_diff)i;
-			return 0;
-		}
+		if (!node)
+			continue;
+		if (vm_yaml_text(doc, node, &text, err))
+			return -1;
+		/* What is searched for in the environment's way has no business in a file. */
+		if (setting.kind == VM_SETTING_PATH && *text && *text != '/')
+			return vm_yaml_fail(doc, node, err, "'%.200s' is not an absolute path",
+			                    text);
+		if (vm_setting_parse(&setting, text, vm_yaml_where(doc, node, where), config, err))
+			return -1;
+		config->origins[i] = (struct vm_origin){
+		        .kind = VM_ORIGIN_FILE, .place = place, .line = node->line};
 	}
-	return vm_yaml_fail(doc, node, err, "'%.64s' is none of auto, reflink and off", text);
-}
-
-static int take_memory(const struct vm_yaml *doc, const struct vm_yaml_node *map,
-                       struct vm_config *config, struct vm_err *err)
-{
-	if (!map || vm_yaml_is_null(map))
-		return 0;
-	if (vm_yaml_check_keys(doc, map, memory_keys, err) ||
-	    take_diff(doc, vm_yaml_get(map, "diff"), &config->memory_diff, err) ||
-	    vm_yaml_size(doc, vm_yaml_get(map, "pool_max"), &config->memory_pool_max_bytes, err))
-		return -1;
 	return 0;
 }
 
-static int check_keys(const struct vm_yaml *doc, const struct vm_config *config, struct vm_err *err)
-{
-	const char *known[VM_ARRAY_LEN(config_keys) + VM_CONFIG_BINARIES_MAX + 1] = {NULL};
-	size_t count = VM_ARRAY_LEN(config_keys);
-
-	memcpy(known, config_keys, sizeof(config_keys));
-	for (size_t i = 0; i < VM_CONFIG_BINARIES_MAX && config->binaries[i].hypervisor; i++)
-		known[count++] = config->binaries[i].hypervisor;
-	return vm_yaml_check_keys(doc, doc->root, known, err);
-}
-
-static int take_config(const struct vm_yaml *doc, struct vm_config *config, struct vm_err *err)
-{
-	const struct vm_yaml_node *root = doc->root;
-
-	if (!root || vm_yaml_is_null(root))
-		return 0;
-	if (check_keys(doc, config, err))
-		return -1;
-	if (take_limits(doc, vm_yaml_get(root, "limits"), config, err) ||
-	    take_duration(doc, vm_yaml_get(root, "wait"), &config->lock_wait_ms, err) ||
-	    take_api_timeout(doc, vm_yaml_get(root, "api_timeout"), &config->api_timeout_ms, err) ||
-	    take_binaries(doc, config, err) ||
-	    take_hypervisor(doc, vm_yaml_get(root, "hypervisor"), config, err) ||
-	    take_alias(doc, vm_yaml_get(root, "alias"), &config->alias, err) ||
-	    take_memory(doc, vm_yaml_get(root, "memory"), config, err) ||
-	    vm_yaml_unsigned(doc, vm_yaml_get(root, "events_kept"), 1, VM_EVENTS_KEPT_MAX,
-	                     &config->events_kept, err))
-		return -1;
-	return 0;
-}
-
-int vm_config_parse(const char *text, size_t len, const char *origin, struct vm_config *config,
-                    struct vm_err *err)
+int vm_config_parse(const char *text, size_t len, const char *file, enum vm_place place,
+                    struct vm_config *config, struct vm_err *err)
 {
 	VM_AUTO(vm_yaml_free) struct vm_yaml doc = {0};
 	struct vm_config changed = *config;
+	const char *section = NULL;
 
-	if (vm_yaml_parse(text, len, origin, &doc, err) || take_config(&doc, &changed, err))
+	if (vm_yaml_parse(text, len, file, &doc, err) ||
+	    take_map(&doc, doc.root, NULL, place, &changed, err))
 		return -1;
+	for (size_t i = 0; i < VM_ARRAY_LEN(settings); i++) {
+		if (same(settings[i].section, section))
+			continue;
+		section = settings[i].section;
+		if (section &&
+		    take_map(&doc, vm_yaml_get(doc.root, section), section, place, &changed, err))
+			return -1;
+	}
 	*config = changed;
 	return 0;
-}
-
-/* --- the layers
- * ----------------------------------------------------------------------------------*/
-
-static int load_file(const char *path, bool must_exist, struct vm_config *config,
-                     struct vm_err *err)
-{
-	VM_AUTO_FREE char *text = NULL;
-	size_t len;
-
-	if (vm_yaml_read(path, &text, &len, err)) {
-		if (must_exist || err->code != VM_ERR_NOT_FOUND)
-			return vm_err_wrap(err, "settings");
-		vm_err_clear(err);
-		return 0;
-	}
-	return vm_config_parse(text, len, path, config, err);
-}
-
-int vm_config_load_from(const char *system_path, const char *root_path,
-                        struct vm_config *ret_config, struct vm_err *err)
-{
-	const char *only = getenv("VMCTL_CONFIG");
-	VM_AUTO_FREE char *own = NULL;
-	struct vm_config config;
-
-	vm_config_init(&config);
-	if (only && *only) {
-		if (load_file(only, true, &config, err)) {
-			if (err->code == VM_ERR_NOT_FOUND)
-				vm_err_hint(err, "$VMCTL_CONFIG names it; correct or unset that");
-			return -1;
-		}
-		*ret_config = config;
-		return 0;
-	}
-	own = vm_strf(err, "%s/vmctl.yaml", root_path);
-	if (!own || load_file(system_path, false, &config, err) ||
-	    load_file(own, false, &config, err))
-		return -1;
-	*ret_config = config;
-	return 0;
-}
-
-int vm_config_load(const char *root_path, struct vm_config *ret_config, struct vm_err *err)
-{
-	return vm_config_load_from(SYSTEM_CONFIG, root_path, ret_config, err);
 }

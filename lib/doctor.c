@@ -154,6 +154,7 @@ int vm_doctor(struct vm_op *op, enum vm_doctor_mode mode, struct vm_finding **re
 	check_shm(&findings);
 	check_slots(op, &findings);
 	check_limits(op, &findings);
+	vm_doctor_hooks(op, &findings);
 	vm_doctor_views(&findings);
 	rc = vm_doctor_leftovers(op, &findings, err);
 	if (rc == 0 && findings.lost)

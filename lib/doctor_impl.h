@@ -33,6 +33,11 @@ void vm_doctor_views(struct vm_findings *findings);
 /* Directories that a killed load has renamed away; put back if findings->repair. */
 int vm_doctor_aliases(struct vm_op *op, struct vm_findings *findings, struct vm_err *err);
 
+/* --- doctor_hooks.c -----------------------------------------------------------------------------
+ */
+
+void vm_doctor_hooks(struct vm_op *op, struct vm_findings *findings);
+
 /* --- doctor_rows.c ------------------------------------------------------------------------------
  */
 

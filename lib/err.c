@@ -23,6 +23,7 @@ static const char *const code_names[VM_CODE_COUNT] = {
         [VM_ERR_TIMEOUT] = "timeout",
         [VM_ERR_NEEDS_REPAIR] = "needs_repair",
         [VM_ERR_AMBIGUOUS] = "ambiguous",
+        [VM_ERR_HOOK] = "hook",
 };
 
 const char *vm_code_name(enum vm_code code)

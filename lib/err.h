@@ -27,6 +27,7 @@ enum vm_code {
 	VM_ERR_TIMEOUT = 12,
 	VM_ERR_NEEDS_REPAIR = 13,
 	VM_ERR_AMBIGUOUS = 14,
+	VM_ERR_HOOK = 15, /* a hook said no, or took too long */
 	VM_CODE_COUNT
 };
 

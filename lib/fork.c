@@ -106,10 +106,9 @@ static enum vm_state image_state(enum vm_state source)
 	return source == VM_STATE_STOPPED ? VM_STATE_STOPPED : VM_STATE_STANDBY;
 }
 
-/* Whether a source in this state can be forked as asked. Decided again under the lock. */
-static int check_source(const struct vm_fork_request *request, const struct vm_driver *driver,
-                        const struct vm_instance *row, enum vm_state *ret_target,
-                        struct vm_err *err)
+int vm_fork_check_source(const struct vm_fork_request *request, const struct vm_driver *driver,
+                         const struct vm_instance *row, enum vm_state *ret_target,
+                         struct vm_err *err)
 {
 	enum vm_state target = request->image                   ? image_state(row->state)
 	                       : request->has_target            ? request->target
@@ -183,7 +182,7 @@ static int advised_mode(const struct vm_fork *fork, enum vm_lock_mode *ret_mode,
 	struct vm_instance row;
 	int rc;
 
-	if (vm_store_find(fork->op->root->store, fork->request->source, &row, err) < 0)
+	if (vm_store_find(fork->op->root->store, fork->selector, &row, err) < 0)
 		return -1;
 	rc = vm_driver_find(row.hypervisor, &driver, err);
 	if (rc == 0)
@@ -206,16 +205,16 @@ static int advised_mode(const struct vm_fork *fork, enum vm_lock_mode *ret_mode,
  *
  * The exclusive lock fits every state, so the second round is the last.
  */
-static int hold_source(struct vm_fork *fork, struct vm_err *err)
+int vm_fork_hold_source(struct vm_fork *fork, struct vm_err *err)
 {
 	enum vm_lock_mode mode = VM_LOCK_EXCLUSIVE;
 
 	if (advised_mode(fork, &mode, err) < 0)
 		return -1;
 	for (;;) {
-		if (vm_held_take(fork->op, fork->request->source, mode, &fork->source, err) < 0 ||
-		    check_source(fork->request, fork->source.driver, &fork->source.row,
-		                 &fork->target, err) < 0)
+		if (vm_held_take(fork->op, fork->selector, mode, &fork->source, err) < 0 ||
+		    vm_fork_check_source(fork->request, fork->source.driver, &fork->source.row,
+		                         &fork->target, err) < 0)
 			return -1;
 		if (mode == VM_LOCK_EXCLUSIVE ||
 		    lock_mode_for(fork->source.driver, &fork->source.row, &fork->source.spec) ==
@@ -409,8 +408,9 @@ static int give_results(struct vm_fork *fork, struct vm_fork_result *results, st
 
 static int run_steps(struct vm_fork *fork, struct vm_err *err)
 {
-	if (check_request(fork->request, err) < 0 || hold_source(fork, err) < 0 ||
-	    check_resources(fork, err) < 0 || reserve(fork, err) < 0 || prepare(fork, err) < 0)
+	if (check_request(fork->request, err) < 0 || vm_fork_find_hooks(fork, err) < 0 ||
+	    vm_fork_hold_after_hooks(fork, err) < 0 || check_resources(fork, err) < 0 ||
+	    reserve(fork, err) < 0 || prepare(fork, err) < 0)
 		return -1;
 	/* Nothing below touches the source: let others have it while we load. */
 	vm_lock_release(&fork->source.lock);
@@ -422,8 +422,10 @@ static int run_steps(struct vm_fork *fork, struct vm_err *err)
 int vm_fork(struct vm_op *op, const struct vm_fork_request *request,
             struct vm_fork_result **ret_results, size_t *ret_count, struct vm_err *err)
 {
-	struct vm_fork fork = {.op = op, .request = request, .source = VM_HELD_INIT};
+	struct vm_fork fork = {
+	        .op = op, .request = request, .selector = request->source, .source = VM_HELD_INIT};
 	struct vm_fork_result *results = vm_calloc(request->count, sizeof(*results), err);
+	struct vm_instance source;
 	int rc;
 
 	op->on = request->image        ? 1U << VM_KIND_INSTANCE
@@ -448,7 +450,13 @@ int vm_fork(struct vm_op *op, const struct vm_fork_request *request,
 		vm_child_release(&fork.children[i]);
 	free(fork.children);
 	vm_fork_free_specs(&fork);
+	source = fork.source.row;
+	fork.source.row.spec = NULL;
 	vm_held_release(&fork.source);
+	if (rc >= 0)
+		vm_fork_run_post_hooks(&fork, &source, results);
+	vm_instance_free(&source);
+	vm_fork_free_hooks(&fork);
 	if (rc < 0) {
 		vm_fork_results_free(results, request->count);
 		return -1;

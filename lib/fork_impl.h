@@ -4,12 +4,17 @@
 #define VM_FORK_IMPL_H
 
 #include "child.h"
+#include "hooks.h"
 #include "overlay.h"
 
 struct vm_fork {
 	struct vm_op *op;
 	const struct vm_fork_request *request;
+	const char *selector; /* of the source; by its id once hooks were told of it */
 	struct vm_held source;
+	struct vm_hooks hooks;
+	json_t *hook_request; /* as the hooks are told; NULL where there are none */
+	char source_id[VM_ID_LEN + 1];
 	enum vm_state target;
 	struct vm_driver_info binary;
 	enum vm_alias_method
@@ -25,6 +30,23 @@ struct vm_fork {
 
 /* Whether memory and state go into the forks (else they boot, or stay stopped). */
 bool vm_fork_with_memory(const struct vm_fork *fork);
+
+/* Whether a source in this state can be forked as asked. Decided again under the lock. */
+int vm_fork_check_source(const struct vm_fork_request *request, const struct vm_driver *driver,
+                         const struct vm_instance *row, enum vm_state *ret_target,
+                         struct vm_err *err);
+/* Step 2: the source, locked, and checked again. */
+int vm_fork_hold_source(struct vm_fork *fork, struct vm_err *err);
+
+/* --- fork_hooks.c */
+
+int vm_fork_find_hooks(struct vm_fork *fork, struct vm_err *err);
+/* The pre-hooks, if there are any, and then step 2. */
+int vm_fork_hold_after_hooks(struct vm_fork *fork, struct vm_err *err);
+/* For each fork that was made, with no lock held but the store's. */
+void vm_fork_run_post_hooks(struct vm_fork *fork, const struct vm_instance *source,
+                            const struct vm_fork_result *results);
+void vm_fork_free_hooks(struct vm_fork *fork);
 
 /* --- fork_network.c */
 

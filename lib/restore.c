@@ -2,7 +2,7 @@
 /* restore: a standby runs again. */
 #include "alias.h"
 #include "fs.h"
-#include "held.h"
+#include "hooks.h"
 #include "interrupt.h"
 #include "manifest.h"
 #include "memory.h"
@@ -143,5 +143,10 @@ static int restore_steps(struct vm_op *op, struct vm_held *held, const void *arg
 
 int vm_restore(struct vm_op *op, const char *selector, struct vm_instance *ret, struct vm_err *err)
 {
-	return vm_held_run(op, selector, restore_steps, NULL, ret, err);
+	const struct vm_hooked hooked = {.event = VM_HOOK_RESTORE,
+	                                 .from = 1U << VM_STATE_STANDBY,
+	                                 .steps = restore_steps,
+	                                 .request = json_object()};
+
+	return vm_hooks_held_run(op, &hooked, selector, ret, err);
 }

@@ -2,6 +2,7 @@
 /* rm: an instance and all its files go. Forks of it live on: they share extents, not files. */
 #include "dry_run.h"
 #include "held.h"
+#include "hooks.h"
 #include "remove.h"
 
 int vm_rm_check(const struct vm_op *op, const struct vm_held *held, bool force, struct vm_err *err)
@@ -26,8 +27,15 @@ static int rm_steps(struct vm_op *op, struct vm_held *held, const void *arg, str
 int vm_rm(struct vm_op *op, const char *selector, bool force, struct vm_instance *ret,
           struct vm_err *err)
 {
+	const struct vm_hooked hooked = {
+	        .event = VM_HOOK_RM,
+	        .from = force ? ~0U : 1U << VM_STATE_STOPPED | 1U << VM_STATE_FAILED,
+	        .steps = rm_steps,
+	        .arg = &force,
+	        .request = json_pack("{s:b}", "force", (int)force)};
+
 	vm_store_makes_space(op->root->store);
 	op->force = force;
 	op->tolerate_damage = force;
-	return vm_held_run(op, selector, rm_steps, &force, ret, err);
+	return vm_hooks_held_run(op, &hooked, selector, ret, err);
 }

@@ -3,7 +3,7 @@
 #include <stdio.h>
 
 #include "fs.h"
-#include "held.h"
+#include "hooks.h"
 #include "interrupt.h"
 #include "manifest.h"
 #include "pool.h"
@@ -139,5 +139,10 @@ static int standby_steps(struct vm_op *op, struct vm_held *held, const void *arg
 
 int vm_standby(struct vm_op *op, const char *selector, struct vm_instance *ret, struct vm_err *err)
 {
-	return vm_held_run(op, selector, standby_steps, NULL, ret, err);
+	const struct vm_hooked hooked = {.event = VM_HOOK_STANDBY,
+	                                 .from = 1U << VM_STATE_RUNNING | 1U << VM_STATE_PAUSED,
+	                                 .steps = standby_steps,
+	                                 .request = json_object()};
+
+	return vm_hooks_held_run(op, &hooked, selector, ret, err);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* start: boots a stopped or failed instance. */
 #include "files.h"
-#include "held.h"
+#include "hooks.h"
 #include "manifest.h"
 
 /*
@@ -63,5 +63,10 @@ static int start_steps(struct vm_op *op, struct vm_held *held, const void *arg, 
 
 int vm_start(struct vm_op *op, const char *selector, struct vm_instance *ret, struct vm_err *err)
 {
-	return vm_held_run(op, selector, start_steps, NULL, ret, err);
+	const struct vm_hooked hooked = {.event = VM_HOOK_START,
+	                                 .from = 1U << VM_STATE_STOPPED | 1U << VM_STATE_FAILED,
+	                                 .steps = start_steps,
+	                                 .request = json_object()};
+
+	return vm_hooks_held_run(op, &hooked, selector, ret, err);
 }

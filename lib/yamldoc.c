@@ -15,7 +15,7 @@
 /* --- reading
  * -------------------------------------------------------------------------------------*/
 
-static int read_all(int fd, const char *path, char **ret_text, size_t *ret_len, struct vm_err *err)
+int vm_yaml_read_fd(int fd, const char *path, char **ret_text, size_t *ret_len, struct vm_err *err)
 {
 	size_t room = VM_YAML_FILE_MAX + 1; /* one more than allowed, to see that there is more */
 	VM_AUTO_FREE char *text = vm_calloc(room + 1, 1, err);
@@ -42,18 +42,23 @@ static int read_all(int fd, const char *path, char **ret_text, size_t *ret_len, 
 	return 0;
 }
 
+int vm_yaml_open(const char *path, struct vm_err *err)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+
+	if (fd < 0 && (errno == ENOENT || errno == ENOTDIR))
+		return vm_err_set(err, VM_ERR_NOT_FOUND, "%s: no such file", path);
+	return fd < 0 ? vm_err_sys(err, "opening %s", path) : fd;
+}
+
 int vm_yaml_read(const char *path, char **ret_text, size_t *ret_len, struct vm_err *err)
 {
 	VM_AUTO_CLOSE int fd = -1;
 
 	if (!path)
-		return read_all(STDIN_FILENO, "standard input", ret_text, ret_len, err);
-	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-	if (fd < 0 && (errno == ENOENT || errno == ENOTDIR))
-		return vm_err_set(err, VM_ERR_NOT_FOUND, "%s: no such file", path);
-	if (fd < 0)
-		return vm_err_sys(err, "opening %s", path);
-	return read_all(fd, path, ret_text, ret_len, err);
+		return vm_yaml_read_fd(STDIN_FILENO, "standard input", ret_text, ret_len, err);
+	fd = vm_yaml_open(path, err);
+	return fd < 0 ? -1 : vm_yaml_read_fd(fd, path, ret_text, ret_len, err);
 }
 
 /* --- messages

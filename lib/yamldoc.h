@@ -50,6 +50,9 @@ struct vm_yaml {
  * *ret_len does not count.
  */
 int vm_yaml_read(const char *path, char **ret_text, size_t *ret_len, struct vm_err *err);
+/* The two halves of it, for who looks at the open file first. The descriptor, or -1. */
+int vm_yaml_open(const char *path, struct vm_err *err);
+int vm_yaml_read_fd(int fd, const char *path, char **ret_text, size_t *ret_len, struct vm_err *err);
 
 /* Errors: usage with file and line, for bad syntax the column too. Free with vm_yaml_free(). */
 int vm_yaml_parse(const char *text, size_t len, const char *origin, struct vm_yaml *ret_doc,

@@ -11,6 +11,7 @@ setup() {
 	PATH=$bin:$PATH
 	export VMCTL_ROOT="$BATS_TEST_TMPDIR/root"
 	unset VMCTL_CONFIG
+	export XDG_CONFIG_HOME=$BATS_TEST_TMPDIR/config
 	verbs=$(vmctl --help | sed -n '/^Verbs:/,/^$/s/^  \([a-z-]*\) .*/\1/p')
 }
 
@@ -104,7 +105,7 @@ help_synopsis() {
 }
 
 @test "commands of a group have --help, --version and usage errors like verbs" {
-	for verb in snapshot state; do
+	for verb in snapshot state config; do
 		for command in $(commands_of "$verb"); do
 			[[ $(vmctl "$verb" "$command" --help) == "Usage: vmctl-$verb $command "* ]] || fail "$command"
 			[[ $(vmctl "$verb" "$command" --version) == "vmctl-$verb "[0-9]* ]] || fail "$command"

@@ -22,7 +22,9 @@ vm_setup() {
 	export VMCTL_ROOT="$BATS_TEST_TMPDIR/root"
 	# By name: the automatic choice would depend on the machine.
 	export VMCTL_HYPERVISOR=${VMCTL_TEST_HYPERVISOR:-firecracker}
-	unset VMCTL_CONFIG
+	unset VMCTL_CONFIG VMCTL_HOOK
+	# Settings and hooks of whoever runs the tests are no business of theirs.
+	export XDG_CONFIG_HOME=$BATS_TEST_TMPDIR/config
 	cd "$BATS_TEST_TMPDIR" || return 1
 }
 

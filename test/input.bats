@@ -229,7 +229,7 @@ settings() {
 	create "odd has 1000 bytes" --kernel "$guest" --disk size=1M --disk id=data,path=odd
 	# shellcheck disable=SC2088 # just so
 	create "kernel: '~/vmlinux': ~ is not expanded here" --kernel '~/vmlinux'
-	create "neither a spec file (-f) nor --kernel" --memory 16M
+	create "none of a spec file (-f), --template and --kernel is given" --memory 16M
 	refused 8 "'qemu-of-old'" create new --kernel "$guest" --hypervisor qemu-of-old
 	[[ $stderr == *"$VMCTL_HYPERVISOR"* ]]
 }

@@ -27,6 +27,7 @@ const struct cli_verb_entry cli_verbs[] = {
         {"events", "Show what was done, by which verb, and how it ended", NULL},
         {"stats", "Show counters, restore slots, locks, and what makes a host slow", NULL},
         {"top", "Show what instances use, live", NULL},
+        {"config", "Show the settings, where each comes from, and the templates of specs", NULL},
         {"doctor", "Check the host and the data root", NULL},
         {NULL, NULL, NULL},
 };

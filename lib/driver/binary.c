@@ -59,14 +59,16 @@ static int hint_name(const struct vm_binary_search *search, struct vm_err *err)
 static int find(const struct vm_root *root, const struct vm_binary_search *search, char *ret_path,
                 size_t size, struct vm_err *err)
 {
-	const char *env = getenv(search->variable);
-	const char *given = env && env[0] ? env : vm_config_binary(&root->config, search->driver);
+	const char *given = vm_config_binary(&root->config, search->driver);
 
 	if (given[0] && usable(given, ret_path, size))
 		return 0;
 	if (given[0]) {
-		vm_err_sys(err, "%s: %s (from %s%s)", search->driver, given,
-		           given == env ? "$" : "", given == env ? search->variable : "the config");
+		const char *env = getenv(search->variable);
+		bool by_env = env && env[0];
+
+		vm_err_sys(err, "%s: %s (from %s%s)", search->driver, given, by_env ? "$" : "",
+		           by_env ? search->variable : "the settings");
 		err->code = VM_ERR_HYPERVISOR;
 		return hint_name(search, err);
 	}

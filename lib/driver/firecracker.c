@@ -12,6 +12,7 @@
 #include "firecracker_state.h"
 #include "refuse.h"
 
+#define BINARY_VARIABLE "VMCTL_FIRECRACKER"
 #define DEFAULT_BOOT_ARGS "console=ttyS0 reboot=k panic=1 pci=off"
 
 enum {
@@ -26,7 +27,7 @@ static int probe(const struct vm_root *root, const struct vm_spec *spec, const c
 	static const struct vm_binary_search search = {
 	        .driver = "firecracker",
 	        .product = "Firecracker",
-	        .variable = "VMCTL_FIRECRACKER",
+	        .variable = BINARY_VARIABLE,
 	        .names = names,
 	        .version_format = "Firecracker v%23[0-9A-Za-z.-]",
 	};
@@ -312,6 +313,7 @@ static const char *const leftovers[] = {VM_FILE_API_SOCKET, VM_FILE_VSOCK, NULL}
 
 const struct vm_driver vm_driver_firecracker = {
         .name = "firecracker",
+        .binary_variable = BINARY_VARIABLE,
         .caps =
                 {
                         .concurrent_fork_prepare = true,

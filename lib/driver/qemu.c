@@ -162,6 +162,7 @@ static const char *const leftovers[] = {VM_FILE_API_SOCKET, VM_QEMU_LIVE, NULL};
 
 const struct vm_driver vm_driver_qemu = {
         .name = "qemu",
+        .binary_variable = VM_QEMU_BINARY_VARIABLE,
         .caps =
                 {
                         .concurrent_fork_prepare = true,

@@ -113,6 +113,7 @@ int vm_qemu_finish_save(struct vm_machine *machine, int to_fd, const char *memor
 
 /* --- qemu_probe.c */
 
+#define VM_QEMU_BINARY_VARIABLE "VMCTL_QEMU"
 int vm_qemu_probe(const struct vm_root *root, const struct vm_spec *spec, const char *saved,
                   struct vm_driver_info *ret, struct vm_err *err);
 /* How fast the host's TSC counts, in kHz; takes 10 ms. */

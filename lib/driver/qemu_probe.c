@@ -68,7 +68,7 @@ int vm_qemu_probe(const struct vm_root *root, const struct vm_spec *spec, const 
 	static const struct vm_binary_search search = {
 	        .driver = "qemu",
 	        .product = "QEMU",
-	        .variable = "VMCTL_QEMU",
+	        .variable = VM_QEMU_BINARY_VARIABLE,
 	        .names = names,
 	        .version_format = "QEMU emulator version %23[0-9.]",
 	};

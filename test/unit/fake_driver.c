@@ -443,6 +443,7 @@ static const struct vm_driver_caps usual_caps = {
 
 static struct vm_driver fake_driver = {
         .name = "fake",
+        .binary_variable = "VMCTL_FAKE",
         .check_spec = check_spec,
         .state_is_checked = true,
         .probe = probe,

@@ -79,14 +79,19 @@ const struct vm_driver *const drivers_of_this_test[] = {&a, &b, &c, NULL};
 static struct vm_root root;
 static struct vm_spec spec;
 
+/* By the settings, of which the environment is one (test_config.c). */
+static void want(const char *name)
+{
+	snprintf(root.config.hypervisor, sizeof(root.config.hypervisor), "%s", name);
+}
+
 static int setup(void **state)
 {
 	(void)state;
 	memset(plans, 0, sizeof(plans));
-	unsetenv("VMCTL_HYPERVISOR");
 	root = (struct vm_root){0};
 	vm_config_init(&root.config);
-	snprintf(root.config.hypervisor, sizeof(root.config.hypervisor), "auto");
+	want("auto");
 	vm_spec_init(&spec);
 	heard[0] = '\0';
 	asked_spec = NULL;
@@ -178,16 +183,14 @@ static void a_lack_of_resources_is_not_taken_for_a_no(void **state)
 	assert_string_equal(heard, "a.check a.probe ");
 }
 
-static void the_spec_goes_before_the_environment_and_that_before_the_settings(void **state)
+static void the_spec_goes_before_the_settings(void **state)
 {
 	char gamma[] = "gamma", automatic[] = "auto";
 
 	(void)state;
-	snprintf(root.config.hypervisor, sizeof(root.config.hypervisor), "beta");
+	want("beta");
 	expect_choice(&b, "b.check ");
-	setenv("VMCTL_HYPERVISOR", "", 1);
-	expect_choice(&b, "b.check ");
-	setenv("VMCTL_HYPERVISOR", "alpha", 1);
+	want("alpha");
 	expect_choice(&a, "a.check ");
 	spec.hypervisor = gamma;
 	expect_choice(&c, "c.check ");
@@ -195,14 +198,14 @@ static void the_spec_goes_before_the_environment_and_that_before_the_settings(vo
 	plans[0].code[SUITS] = VM_ERR_HYPERVISOR;
 	expect_choice(&b, "a.check a.probe a.suits b.check b.probe b.suits ");
 	spec.hypervisor = NULL;
-	setenv("VMCTL_HYPERVISOR", "auto", 1);
+	want("auto");
 	expect_choice(&b, "a.check a.probe a.suits b.check b.probe b.suits ");
 }
 
 static void a_named_one_need_not_suit_but_must_run_the_spec(void **state)
 {
 	(void)state;
-	setenv("VMCTL_HYPERVISOR", "beta", 1);
+	want("beta");
 	plans[1].code[PROBE] = plans[1].code[SUITS] = VM_ERR_HYPERVISOR;
 	expect_choice(&b, "b.check ");
 	plans[1].code[CHECK] = VM_ERR_UNSUPPORTED;
@@ -285,7 +288,7 @@ int main(void)
 	        TEST(when_none_suits_the_reason_of_each_is_told),
 	        TEST(what_keeps_from_asking_is_not_taken_for_a_no),
 	        TEST(a_lack_of_resources_is_not_taken_for_a_no),
-	        TEST(the_spec_goes_before_the_environment_and_that_before_the_settings),
+	        TEST(the_spec_goes_before_the_settings),
 	        TEST(a_named_one_need_not_suit_but_must_run_the_spec),
 	        TEST(an_unknown_name_is_unsupported_and_the_known_ones_are_listed),
 	        TEST(whether_any_guest_would_run_is_asked_without_a_spec),
