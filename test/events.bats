@@ -191,6 +191,25 @@ column() {
 	ended 143
 }
 
+@test "events -f: also as YAML documents, and by a template" {
+	make_web a
+	background vmctl events -f -o yaml
+	wait_for said '^name: a$'
+	make_web b
+	wait_for said '^name: b$'
+	kill -TERM "$child"
+	ended 143
+	assert_equal "$(python3 -c 'import sys, yaml
+print(*[event["name"] for event in yaml.safe_load_all(sys.stdin)])' <out)" 'a b'
+	background vmctl events -f -n 1 --format 'table {{.Verb}}\t{{.Name}}'
+	wait_for said '^create  b$'
+	vmctl rm b >/dev/null
+	wait_for said '^rm      b$'
+	assert_equal "$(head -n 1 out)" 'VERB    NAME'
+	kill -TERM "$child"
+	ended 143
+}
+
 @test "events -f: only what the filter lets through, below one header" {
 	make_web web
 	background vmctl events -f -n 0 --verb create,rm b

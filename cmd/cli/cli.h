@@ -160,8 +160,7 @@ int cli_each(struct cli *cli,
 /* --- report.c -----------------------------------------------------------------------------------
  */
 
-/* Reports an error on stderr as text, JSON or YAML, and keeps the first one's code as the exit
- * status. */
+/* Reports an error on stderr, in the form of results; the first one gives the exit status. */
 void cli_fail(struct cli *cli, const struct vm_err *err);
 /* Says something on stderr. vm_op's `warn`, ctx being the struct cli. */
 void cli_warn(void *ctx, const char *text);
