@@ -73,12 +73,13 @@ _vmctl_value() {
 	--machine) _vmctl_reply < <(printf '%s\n' microvm q35) ;;
 	--accelerator) _vmctl_reply < <(printf '%s\n' auto kvm tcg) ;;
 	--network) _vmctl_reply < <(printf '%s\n' none user tap=) ;;
+	--sort) _vmctl_reply < <(printf '%s\n' cpu pss name time) ;;
 	--target-state) _vmctl_reply < <(printf '%s\n' stopped standby running) ;;
 	--parent) _vmctl_reply < <(_vmctl_names '') ;;
 	--kernel | --initrd | --disk | --file | --to) _vmctl_files -f ;;
-	-f) [[ $verb == create ]] && _vmctl_files -f ;;
+	-f) [[ $verb == create || $verb == tree ]] && _vmctl_files -f ;;
 	--wait) [[ $glued == yes ]] && COMPREPLY=() ;;
-	-n | -t | --count | --tail | --name | --time | --timeout | --escape | --vcpus | \
+	-n | -d | -t | --count | --iterations | --delay | --tail | --name | --time | --timeout | --escape | --vcpus | \
 		--boot-args | --since | --until | --comment | --label | --expires | \
 		--keep-last | --keep-within | --max-size | --level | --cid | --path | --prefix | --relocate) COMPREPLY=() ;;
 	*) return 1 ;;
@@ -89,7 +90,7 @@ _vmctl_value() {
 _vmctl_instances() {
 	local states=''
 	case $1 in
-	create | doctor | stats) return ;;
+	create | doctor | stats | top) return ;;
 	start) states=stopped,failed ;;
 	stop) states=running,paused,standby ;;
 	pause) states=running ;;
@@ -204,7 +205,7 @@ _vmctl_verbs() {
 
 complete -F _vmctl vmctl
 for _vmctl_word in create start stop pause resume standby restore fork ls inspect rm wait logs \
-	console events stats doctor snapshot state; do
+	console events stats doctor snapshot state top tree; do
 	complete -F _vmctl "vmctl-$_vmctl_word"
 done
 unset _vmctl_word
