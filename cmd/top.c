@@ -103,7 +103,7 @@ static int print_json(const struct cli_top_frame *frame, struct vm_err *err)
 	if (json == NULL)
 		return vm_err_set(err, VM_ERR_INSUFFICIENT_RESOURCES, "out of memory");
 	/* A failed write stays in stdout's error flag. */
-	(void)json_dumpf(json, stdout, JSON_COMPACT);
+	(void)json_dumpf(json, stdout, JSON_COMPACT | JSON_REAL_PRECISION(6));
 	(void)putchar('\n');
 	json_decref(json);
 	return 0;
@@ -175,6 +175,8 @@ static int run(struct cli *cli, struct vm_err *err)
 	if ((!options->batch && check_terminal(cli, err) < 0) ||
 	    cli_open(cli, VM_ROOT_READ, err) < 0)
 		return -1;
+	if (!options->batch)
+		cli->op.progress = NULL; /* the screen is taken */
 	rc = options->batch ? batch(&top, &options->view, err)
 	                    : top_screen(&top, &options->view, err);
 	/* ^C is one way to end this. */

@@ -277,6 +277,8 @@ many_rows() {
 	assert_output --partial "did you mean 'cpu'?"
 	terminal 80 24 'TERM=no-such-terminal vmctl top; echo "status $?"'
 	sees "no full-screen terminal of the type 'no-such-terminal'" '^hint: .*-b' '^status 2'
+	keys 'clear; TERM=dumb vmctl top; echo "status $?"' Enter
+	sees "no full-screen terminal of the type 'dumb'" '^status 2'
 	assert [ ! -e "$VMCTL_ROOT" ]
 }
 

@@ -156,6 +156,10 @@ c'
 	vmctl tree --svg -f web.svg web
 	python3 -c 'import sys, xml.etree.ElementTree as t; t.parse("web.svg")'
 	run -1 grep lone web.svg
+	assert_equal "$(stat -c %a web.svg)" 600
+	chmod 644 web.svg
+	vmctl tree --svg -f web.svg web
+	assert_equal "$(stat -c %a web.svg)" 644
 	# What is no file is written to.
 	vmctl tree --svg -f /dev/stdout web | cmp - web.svg
 	run -1 vmctl tree --svg -f nowhere/web.svg

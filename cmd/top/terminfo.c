@@ -9,10 +9,13 @@
 
 bool top_terminal_known(void)
 {
+	bool able;
 	int status;
 
 	if (setupterm(NULL, STDOUT_FILENO, &status) != OK)
 		return false;
+	/* A "dumb" one is known, but nothing can be put anywhere on it. */
+	able = cursor_address != NULL && clear_screen != NULL;
 	(void)del_curterm(cur_term);
-	return true;
+	return able;
 }
