@@ -155,7 +155,7 @@ c'
 	PYTHON
 	vmctl tree --svg -f web.svg web
 	python3 -c 'import sys, xml.etree.ElementTree as t; t.parse("web.svg")'
-	run -1 grep lone web.svg
+	run -1 grep '>lone<' web.svg
 	assert_equal "$(stat -c %a web.svg)" 600
 	chmod 644 web.svg
 	vmctl tree --svg -f web.svg web
