@@ -82,7 +82,7 @@ $(BUILD)/bin/vmctl-%: $(BUILD)/obj/cmd/%.o $(CLI) $(LIB)
 # A group of commands: one program, a file for each command.
 $(BUILD)/bin/vmctl-snapshot: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard cmd/snapshot/*.c))
 $(BUILD)/bin/vmctl-snapshot-transfer: $(BUILD)/obj/cmd/snapshot/info.o
-$(BUILD)/bin/vmctl-top: $(BUILD)/obj/cmd/top/screen.o
+$(BUILD)/bin/vmctl-top: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard cmd/top/*.c))
 $(BUILD)/bin/vmctl-top: private VERB_LIBS := $(NCURSES_LIBS)
 
 # --- the guest of the tests: freestanding, no libc, never sanitized -------------------------------

@@ -161,6 +161,8 @@ static int run(struct cli *cli, struct vm_err *err)
 	if ((!options->batch && check_terminal(cli, err) < 0) ||
 	    cli_open(cli, VM_ROOT_READ, err) < 0)
 		return -1;
+	if (!options->batch)
+		cli->op.progress = NULL; /* the screen is taken */
 	rc = options->batch ? batch(&top, &options->view, err)
 	                    : top_screen(&top, &options->view, err);
 	/* ^C is one way to end this. */

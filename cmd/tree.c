@@ -213,6 +213,8 @@ static int write_file(const char *path, const char *text, size_t len, struct vm_
 	fd = in_place ? open(path, O_WRONLY | O_CLOEXEC) : mkostemp(fresh, O_CLOEXEC);
 	if (fd < 0)
 		return vm_err_sys(err, "cannot write %s", path);
+	if (!in_place && stat(path, &st) == 0)
+		(void)fchmod(fd, st.st_mode & 0777); /* as the one it takes the place of */
 	rc = write_all(fd, text, len);
 	if (rc < 0)
 		vm_err_sys(err, "cannot write %s", path);

@@ -84,11 +84,12 @@ _vmctl_value() {
 	--machine) _vmctl_reply < <(printf '%s\n' microvm q35) ;;
 	--accelerator) _vmctl_reply < <(printf '%s\n' auto kvm tcg) ;;
 	--network) _vmctl_reply < <(printf '%s\n' none user tap=) ;;
+	--sort) _vmctl_reply < <(printf '%s\n' cpu pss name time) ;;
 	--target-state) _vmctl_reply < <(printf '%s\n' stopped standby running) ;;
 	--parent) _vmctl_reply < <(_vmctl_names '') ;;
 	--template) _vmctl_reply < <(_vmctl_templates) ;;
 	--kernel | --initrd | --disk | --file | --to) _vmctl_files -f ;;
-	-f) [[ $verb == create ]] && _vmctl_files -f ;;
+	-f) [[ $verb == create || $verb == tree ]] && _vmctl_files -f ;;
 	--wait) [[ $glued == yes ]] && COMPREPLY=() ;;
 	-n | -t | -l | --count | --tail | --name | --time | --timeout | --escape | --vcpus | \
 		--boot-args | --since | --until | --comment | --label | --expires | \
@@ -101,7 +102,7 @@ _vmctl_value() {
 _vmctl_instances() {
 	local states=''
 	case $1 in
-	create | doctor | stats) return ;;
+	create | doctor | stats | top) return ;;
 	start) states=stopped,failed ;;
 	stop) states=running,paused,standby ;;
 	pause) states=running ;;

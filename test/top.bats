@@ -189,7 +189,8 @@ many_rows() {
 	make_web web
 	terminal 20 5 'vmctl top -d 0.1; echo "status $?"'
 	sees '^web +stopped'
-	assert_equal "$(screen | sed -n 1p)" 'vmctl top - '"$(screen | sed -n '1s/^vmctl top - //p')"
+	run -0 screen
+	assert_line --index 0 --regexp '^vmctl top - [0-9:]{8}$'
 	for size in '1 1' '2 2' '3 40' '200 2' '80 3' '12 4' '500 200' '20 5'; do
 		# shellcheck disable=SC2086 # two numbers
 		resize $size
@@ -207,7 +208,7 @@ many_rows() {
 	make_web web
 	terminal 80 24 'echo was here; stty -g >before; vmctl top; echo $? >status; stty -g >after'
 	sees '^web '
-	! shows 'was here' || wrong 'it does not have a screen of its own'
+	run -1 shows 'was here' # it has a screen of its own
 	keys q
 	wait_for is_there after
 	assert_equal "$(cat after)" "$(cat before)"
@@ -262,8 +263,8 @@ many_rows() {
 	sees '^ready> *$'
 	keys 'clear; NO_COLOR=1 vmctl top' Enter
 	sees '^web +running'
-	tmux -S tmux capture-pane -p -e | grep -q 'running' # as it is
-	! tmux -S tmux capture-pane -p -e | grep -q $'\033\[3[0-7]m'
+	tmux -S tmux capture-pane -p -e >plain
+	run -1 grep $'\033\[3[0-7]m' plain
 }
 
 @test "top: what is no terminal is refused, with a hint" {
@@ -277,6 +278,8 @@ many_rows() {
 	assert_output --partial "did you mean 'cpu'?"
 	terminal 80 24 'TERM=no-such-terminal vmctl top; echo "status $?"'
 	sees "no full-screen terminal of the type 'no-such-terminal'" '^hint: .*-b' '^status 2'
+	keys 'clear; TERM=dumb vmctl top; echo "status $?"' Enter
+	sees "no full-screen terminal of the type 'dumb'" '^status 2'
 	assert [ ! -e "$VMCTL_ROOT" ]
 }
 

@@ -155,7 +155,11 @@ c'
 	PYTHON
 	vmctl tree --svg -f web.svg web
 	python3 -c 'import sys, xml.etree.ElementTree as t; t.parse("web.svg")'
-	! grep -q lone web.svg
+	run -1 grep '>lone<' web.svg
+	assert_equal "$(stat -c %a web.svg)" 600
+	chmod 644 web.svg
+	vmctl tree --svg -f web.svg web
+	assert_equal "$(stat -c %a web.svg)" 644
 	# What is no file is written to.
 	vmctl tree --svg -f /dev/stdout web | cmp - web.svg
 	run -1 vmctl tree --svg -f nowhere/web.svg
@@ -232,11 +236,11 @@ many_rows() {
 	vmctl tree >table
 	assert_equal "$(wc -l <table)" 11002
 	grep -q '^|- wide-1 ' table || grep -q '^|- wide-1$' table
-	vmctl tree -o json >json
+	vmctl tree -o json >nested
 	python3 - <<-'PYTHON'
 		import json, sys
 		sys.setrecursionlimit(20000)
-		node, = json.load(open("json"))
+		node, = json.load(open("nested"))
 		assert len(node["children"]) == 10001
 		depth = 0
 		while node["children"]:

@@ -12,6 +12,9 @@
 #include "util.h"
 #include "yaml_text.h"
 
+/* Digits of a number that is no integer: 12.3 is printed as that. */
+#define DIGITS JSON_REAL_PRECISION(15)
+
 static int out_of_memory(struct vm_err *err)
 {
 	return vm_err_set(err, VM_ERR_INSUFFICIENT_RESOURCES, "out of memory");
@@ -168,7 +171,8 @@ static int print(struct cli *cli, json_t *json, bool one_of_many, struct vm_err 
 	} else if (cli->yaml) {
 		rc = print_yaml(json, one_of_many, err);
 	} else {
-		(void)json_dumpf(json, stdout, one_of_many ? JSON_COMPACT : JSON_INDENT(2));
+		(void)json_dumpf(json, stdout,
+		                 (one_of_many ? JSON_COMPACT : JSON_INDENT(2)) | DIGITS);
 		(void)putchar('\n');
 	}
 	json_decref(json);

@@ -117,7 +117,7 @@ static int take(struct filter *filter, int which, struct vm_err *err)
 	ssize_t n;
 
 	if (text->room - text->len < PIECE) {
-		size_t room = 2 * text->room + 2 * PIECE;
+		size_t room = 2 * (text->room + PIECE);
 		char *more = realloc(text->bytes, room);
 
 		if (more == NULL)

@@ -108,7 +108,7 @@ static void sample(struct cli_top *top, const struct vm_instance *instance,
 
 static const struct cli_top_row *find_last(const struct cli_top *top, const char *id)
 {
-	struct cli_top_row key;
+	struct cli_top_row key = {.pid = 0};
 
 	memcpy(key.id, id, sizeof(key.id));
 	return top->frame.count > 0

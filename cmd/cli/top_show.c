@@ -29,7 +29,9 @@ static const struct {
         [AGE] = {"AGE", 6, true},
 };
 
-enum { USUAL_NAME = 20, LINE_MAX_WIDTH = 250, SECONDS = 60, HOURS = 24 };
+enum { USUAL_NAME = 20, LINE_MAX_WIDTH = 250 };
+
+static const int64_t minute = 60, hour = 3600, day = 86400;
 
 /* --- order ---------------------------------------------------------------------------------------
  */
@@ -168,28 +170,29 @@ static const char *time_text(int64_t us, char *buf, size_t size)
 
 	if (us < 0)
 		return "-";
-	if (seconds < 1000 * SECONDS)
-		(void)snprintf(buf, size, "%d:%02d.%02d", (int)(seconds / SECONDS),
-		               (int)(seconds % SECONDS), (int)(us % 1000000 / 10000));
+	if (seconds < 1000 * minute)
+		(void)snprintf(buf, size, "%d:%02d.%02d", (int)(seconds / minute),
+		               (int)(seconds % minute), (int)(us % 1000000 / 10000));
 	else
-		(void)snprintf(buf, size, "%dh%02d", (int)(seconds / SECONDS / SECONDS),
-		               (int)(seconds / SECONDS % SECONDS));
+		(void)snprintf(buf, size, "%dh%02d", (int)(seconds / hour),
+		               (int)(seconds % hour / minute));
 	return buf;
 }
 
 static const char *age_text(int64_t us, char *buf, size_t size)
 {
-	int64_t seconds = us > 0 ? us / 1000000 : 0, minutes = seconds / SECONDS;
+	int64_t seconds = us > 0 ? us / 1000000 : 0;
 
-	if (seconds < SECONDS)
+	if (seconds < minute)
 		(void)snprintf(buf, size, "%ds", (int)seconds);
-	else if (minutes < SECONDS)
-		(void)snprintf(buf, size, "%dm%02d", (int)minutes, (int)(seconds % SECONDS));
-	else if (minutes < SECONDS * HOURS)
-		(void)snprintf(buf, size, "%dh%02d", (int)(minutes / SECONDS),
-		               (int)(minutes % SECONDS));
+	else if (seconds < hour)
+		(void)snprintf(buf, size, "%dm%02d", (int)(seconds / minute),
+		               (int)(seconds % minute));
+	else if (seconds < day)
+		(void)snprintf(buf, size, "%dh%02d", (int)(seconds / hour),
+		               (int)(seconds % hour / minute));
 	else
-		(void)snprintf(buf, size, "%dd", (int)(minutes / SECONDS / HOURS));
+		(void)snprintf(buf, size, "%dd", (int)(seconds / day));
 	return buf;
 }
 

@@ -68,7 +68,7 @@ static void make_colours(struct screen *screen)
 	if ((no != NULL && no[0] != '\0') || !has_colors() || start_color() == ERR ||
 	    use_default_colors() == ERR)
 		return;
-	for (short i = 0; i < VM_STATE_COUNT; i++)
+	for (int i = 0; i < VM_STATE_COUNT; i++)
 		(void)init_pair((short)(FIRST_PAIR + i), colours[i], -1);
 	screen->colour = true;
 }
@@ -90,7 +90,9 @@ static int open_screen(struct screen *screen, struct vm_err *err)
 	const char *name = getenv("TERM");
 
 	(void)setlocale(LC_CTYPE, "");
-	screen->terminal = newterm(NULL, stdout, stdin);
+	/* Asked first, for newterm() leaves memory behind when it fails. */
+	if (top_terminal_known())
+		screen->terminal = newterm(NULL, stdout, stdin);
 	if (screen->terminal == NULL) {
 		vm_err_set(err, VM_ERR_USAGE,
 		           "no full-screen terminal of the type '%.64s' is known",

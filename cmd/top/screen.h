@@ -17,6 +17,8 @@ enum { TOP_FIRST_MS = 500 };
 
 /* The terminal's part, until q, a signal, or so many refreshes. Gives the terminal back. */
 int top_screen(struct cli_top *top, struct top_view *view, struct vm_err *err);
+/* Whether the type of the terminal, by $TERM, is known, and has a screen to draw on. */
+bool top_terminal_known(void);
 /* "every 2 s, by cpu": returns buf. */
 char *top_how(const struct top_view *view, char *buf, size_t size);
 
