@@ -21,29 +21,30 @@ void vm_labels_free(struct vm_labels *labels)
 	*labels = (struct vm_labels){0};
 }
 
-/* Where the key is, or belongs; *ret_found says which. */
-static size_t place_of(const struct vm_labels *labels, const char *key, bool *ret_found)
+/* The label of a key, or NULL; *ret_place (may be NULL) is where it belongs. */
+static struct vm_label *find(const struct vm_labels *labels, const char *key, size_t *ret_place)
 {
+	struct vm_label *found = NULL;
 	size_t i = 0;
 
-	*ret_found = false;
 	for (; i < labels->count; i++) {
 		int order = strcmp(labels->list[i].key, key);
 
-		if (order >= 0) {
-			*ret_found = order == 0;
+		if (order == 0)
+			found = &labels->list[i];
+		if (order >= 0)
 			break;
-		}
 	}
-	return i;
+	if (ret_place)
+		*ret_place = i;
+	return found;
 }
 
 const char *vm_labels_get(const struct vm_labels *labels, const char *key)
 {
-	bool found;
-	size_t i = place_of(labels, key, &found);
+	const struct vm_label *label = find(labels, key, NULL);
 
-	return found ? labels->list[i].value : NULL;
+	return label ? label->value : NULL;
 }
 
 static int insert(struct vm_labels *labels, size_t at, const char *key, char **value,
@@ -67,15 +68,16 @@ static int insert(struct vm_labels *labels, size_t at, const char *key, char **v
 int vm_labels_put(struct vm_labels *labels, const char *key, const char *value, struct vm_err *err)
 {
 	VM_AUTO_FREE char *own = vm_strdup(value, err);
-	bool found;
-	size_t i = place_of(labels, key, &found);
+	struct vm_label *label;
+	size_t place;
 
 	if (!own)
 		return -1;
-	if (!found)
-		return insert(labels, i, key, &own, err);
-	free(labels->list[i].value);
-	labels->list[i].value = vm_take_ptr(&own);
+	label = find(labels, key, &place);
+	if (!label)
+		return insert(labels, place, key, &own, err);
+	free(label->value);
+	label->value = vm_take_ptr(&own);
 	return 0;
 }
 
@@ -90,13 +92,13 @@ int vm_labels_put_all(struct vm_labels *labels, const struct vm_labels *from, st
 
 bool vm_labels_remove(struct vm_labels *labels, const char *key)
 {
-	bool found;
-	size_t i = place_of(labels, key, &found);
+	size_t i;
+	struct vm_label *label = find(labels, key, &i);
 
-	if (!found)
+	if (!label)
 		return false;
-	free(labels->list[i].key);
-	free(labels->list[i].value);
+	free(label->key);
+	free(label->value);
 	labels->count--;
 	memmove(labels->list + i, labels->list + i + 1,
 	        (labels->count - i) * sizeof(*labels->list));
