@@ -179,6 +179,10 @@ held() {
 	run ! on_screen 'so far'
 }
 
+has_come() {
+	[ "$(vmctl snapshot ls -q | wc -l)" = 1 ]
+}
+
 @test "a terminal that is stopped does not stop an import, nor what it has locked" {
 	make_image
 	vmctl snapshot export web/base -o image
@@ -191,7 +195,7 @@ held() {
 	tail -c +16000001 image >&7
 	exec 7>&-
 	export VMCTL_ROOT=$other
-	wait_for eval '[ "$(vmctl snapshot ls -q | wc -l)" = 1 ]'
+	wait_for has_come
 	# While the terminal still takes nothing, others have the image.
 	is_stopped
 	run ! on_screen '^status'

@@ -319,12 +319,12 @@ static void the_width_is_that_of_the_moment(void **state)
 static void put_megabytes(int dir_fd, const char *name, size_t megabytes)
 {
 	VM_AUTO_CLOSE int fd = openat(dir_fd, name, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-	VM_AUTO_FREE char *bytes = malloc(MIB_BYTES);
+	static char bytes[1 << 20];
 
-	assert_true(fd >= 0 && bytes);
-	memset(bytes, 'x', MIB_BYTES);
+	assert_true(fd >= 0);
+	memset(bytes, 'x', sizeof(bytes));
 	for (size_t i = 0; i < megabytes; i++)
-		assert_int_equal(write(fd, bytes, MIB_BYTES), MIB_BYTES);
+		assert_int_equal(write(fd, bytes, sizeof(bytes)), sizeof(bytes));
 	assert_int_equal(fdatasync(fd), 0); /* where blocks come late */
 }
 
@@ -332,7 +332,7 @@ static void put_megabytes(int dir_fd, const char *name, size_t megabytes)
 static void files_that_grow_tell_how_far_another_process_is(void **state)
 {
 	struct cli_progress progress;
-	struct test_dir dir;
+	struct test_dir dir = {0};
 	struct vm_growth growth = {.files = {"memory", "state"}};
 	struct vm_amount amount = {
 	        .what = "saving", .total = 8 * MIB_BYTES, .blind = true, .growth = &growth};

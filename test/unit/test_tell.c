@@ -46,9 +46,10 @@ static void hear_wait(void *ctx, const struct vm_waiting *waiting)
 		atomic_store(heard->let_go, 1);
 }
 
-static struct vm_tell listener(struct heard *heard)
+static struct vm_tell listener(struct heard *heard, atomic_int *let_go)
 {
 	memset(heard, 0, sizeof(*heard));
+	heard->let_go = let_go;
 	return (struct vm_tell){.amount = hear_amount, .waiting = hear_wait, .ctx = heard};
 }
 
@@ -87,12 +88,12 @@ static void a_copy_tells_its_data_and_not_its_holes(void **state)
 	int fd = make_file(f->dir.fd, "disk", 1000, data, VM_ARRAY_LEN(data));
 	struct vm_err err = {0};
 	struct heard heard;
-	struct vm_tell tell = listener(&heard);
-	struct vm_work work;
+	struct vm_tell tell = listener(&heard, NULL);
+	struct vm_work job;
 	enum vm_copy how;
 
-	vm_work_init(&work, &tell, "copying disk %s of %s", "root", "web");
-	assert_int_equal(vm_fs_copy(fd, f->dir.fd, "copy", 0600, &work, &how, &err), 0);
+	vm_work_init(&job, &tell, "copying disk %s of %s", "root", "web");
+	assert_int_equal(vm_fs_copy(fd, f->dir.fd, "copy", 0600, &job, &how, &err), 0);
 	if (how == VM_COPY_REFLINK) {
 		assert_int_equal(heard.amounts, 0);
 	} else {
@@ -110,16 +111,16 @@ static void a_small_file_or_one_for_nobody_is_copied_silently(void **state)
 	int sparse = make_file(f->dir.fd, "sparse", 1000, data, 3);
 	struct vm_err err = {0};
 	struct heard heard;
-	struct vm_tell tell = listener(&heard);
-	struct vm_work work;
+	struct vm_tell tell = listener(&heard, NULL);
+	struct vm_work job;
 	enum vm_copy how;
 
-	vm_work_init(&work, &tell, "small");
-	assert_int_equal(vm_fs_copy(small, f->dir.fd, "a", 0600, &work, &how, &err), 0);
-	vm_work_init(&work, &tell, "sparse");
-	assert_int_equal(vm_fs_copy(sparse, f->dir.fd, "b", 0600, &work, &how, &err), 0);
-	vm_work_init(&work, NULL, "nobody listens");
-	assert_int_equal(vm_fs_copy(sparse, f->dir.fd, "c", 0600, &work, &how, &err), 0);
+	vm_work_init(&job, &tell, "small");
+	assert_int_equal(vm_fs_copy(small, f->dir.fd, "a", 0600, &job, &how, &err), 0);
+	vm_work_init(&job, &tell, "sparse");
+	assert_int_equal(vm_fs_copy(sparse, f->dir.fd, "b", 0600, &job, &how, &err), 0);
+	vm_work_init(&job, NULL, "nobody listens");
+	assert_int_equal(vm_fs_copy(sparse, f->dir.fd, "c", 0600, &job, &how, &err), 0);
 	assert_int_equal(vm_fs_copy(sparse, f->dir.fd, "d", 0600, NULL, &how, &err), 0);
 	assert_int_equal(heard.amounts, 0);
 	close(small);
@@ -133,15 +134,15 @@ static void completing_a_layer_tells_what_comes_from_below(void **state)
 	const struct fixture *f = *state;
 	struct vm_err err = {0};
 	struct heard heard;
-	struct vm_tell tell = listener(&heard);
-	struct vm_work work;
+	struct vm_tell tell = listener(&heard, NULL);
+	struct vm_work job;
 	char bytes[2];
 	int fd;
 
 	close(make_file(f->dir.fd, "below", 40, below, VM_ARRAY_LEN(below)));
 	fd = make_file(f->dir.fd, "layer", 40, layer, VM_ARRAY_LEN(layer));
-	vm_work_init(&work, &tell, "completing");
-	assert_int_equal(vm_fs_fill_holes(f->dir.fd, "below", f->dir.fd, "layer", &work, &err), 0);
+	vm_work_init(&job, &tell, "completing");
+	assert_int_equal(vm_fs_fill_holes(f->dir.fd, "below", f->dir.fd, "layer", &job, &err), 0);
 	assert_told_whole(&heard, (uint64_t)10 * MEGABYTE);
 	/* That of the layer stays, and what it had not is there. */
 	assert_int_equal(pread(fd, &bytes[0], 1, MEGABYTE), 1);
@@ -158,17 +159,17 @@ static void compression_and_decompression_tell_how_far_they_are(void **state)
 	const uint64_t size = (uint64_t)32 * MEGABYTE;
 	struct vm_err err = {0};
 	struct heard heard;
-	struct vm_tell tell = listener(&heard);
-	struct vm_work work;
+	struct vm_tell tell = listener(&heard, NULL);
+	struct vm_work job;
 
 	close(make_file(f->dir.fd, "memory", 32, data, VM_ARRAY_LEN(data)));
-	vm_work_init(&work, &tell, "compressing");
-	assert_int_equal(vm_compress_file(f->dir.fd, "memory", "packed", &work, &err), 0);
+	vm_work_init(&job, &tell, "compressing");
+	assert_int_equal(vm_compress_file(f->dir.fd, "memory", "packed", &job, &err), 0);
 	assert_told_whole(&heard, size);
 	assert_in_range(heard.largest_step, 1, 2 * VM_WORK_STEP_BYTES);
-	tell = listener(&heard);
-	vm_work_init(&work, &tell, "decompressing");
-	assert_int_equal(vm_decompress_file(f->dir.fd, "packed", "again", size, &work, &err), 0);
+	tell = listener(&heard, NULL);
+	vm_work_init(&job, &tell, "decompressing");
+	assert_int_equal(vm_decompress_file(f->dir.fd, "packed", "again", size, &job, &err), 0);
 	assert_told_whole(&heard, size);
 	assert_in_range(heard.largest_step, 1, 2 * VM_WORK_STEP_BYTES);
 	assert_int_equal(vm_compress_file(f->dir.fd, "memory", "other", NULL, &err), 0);
@@ -195,7 +196,7 @@ static void take_what_is_held(const struct fixture *f, const char *gate)
 	struct vm_lock lock = VM_LOCK_INIT;
 	struct vm_err err = {0};
 	struct heard heard;
-	struct vm_tell tell = listener(&heard);
+	struct vm_tell tell = listener(&heard, &f->shared->stop);
 	int64_t waited_us = 0;
 	const struct vm_lock_request request = {
 	        .dir_fd = f->dir.fd,
@@ -214,7 +215,6 @@ static void take_what_is_held(const struct fixture *f, const char *gate)
 
 	atomic_store(&f->shared->ready, 0);
 	atomic_store(&f->shared->stop, 0);
-	heard.let_go = &f->shared->stop;
 	holder = spawn(hold_lock, (void *)f);
 	assert_true(wait_for(atomic_load(&f->shared->ready)));
 	if (vm_lock_take(&request, &lock, &err) != 0)
@@ -271,7 +271,7 @@ static void a_wait_in_the_queue_tells_who_has_the_lock_behind_the_gate(void **st
 {
 	struct fixture *f = *state;
 	struct heard heard;
-	struct vm_tell tell = listener(&heard);
+	struct vm_tell tell = listener(&heard, &f->shared->stop);
 	struct vm_lock lock = VM_LOCK_INIT;
 	struct vm_err err = {0};
 	const struct vm_lock_request request = {
@@ -291,7 +291,6 @@ static void a_wait_in_the_queue_tells_who_has_the_lock_behind_the_gate(void **st
 	assert_true(wait_for(atomic_load(&f->shared->ready)));
 	first = spawn(wait_alone, f);
 	assert_true(wait_for(is_locked(f, "gate")));
-	heard.let_go = &f->shared->stop;
 	if (vm_lock_take(&request, &lock, &err) != 0)
 		fail_msg("%s", err.message);
 	snprintf(pid, sizeof(pid), "held by pid %d (", (int)holder);
@@ -307,7 +306,7 @@ static void a_wait_that_nobody_listens_to_ends_at_its_deadline_as_ever(void **st
 {
 	struct fixture *f = *state;
 	struct heard heard;
-	struct vm_tell tell = listener(&heard);
+	struct vm_tell tell = listener(&heard, NULL);
 	int64_t deadline_ms;
 	pid_t holder = spawn(hold_lock, f);
 
@@ -340,13 +339,12 @@ static void a_wait_for_a_slot_tells_who_has_them_unless_it_is_we(void **state)
 	struct vm_slot slot = VM_SLOT_INIT;
 	struct vm_err err = {0};
 	struct heard heard;
-	struct vm_tell tell = listener(&heard);
+	struct vm_tell tell = listener(&heard, &f->shared->stop);
 	char text[32];
 	pid_t pids[3];
 
 	spawn_holders(f, pids, 3);
 	f->pool.tell = &tell;
-	heard.let_go = &f->shared->stop;
 	assert_int_equal(vm_slot_acquire(&f->pool, patience(), &slot, NULL, &err), 0);
 	assert_true(heard.waits >= 1);
 	assert_int_equal(heard.overs, 1);
@@ -387,7 +385,7 @@ static void who_waits_for_slots_of_his_own_waits_for_nobody(void **state)
 	struct vm_slot slot = VM_SLOT_INIT;
 	struct vm_err err = {0};
 	struct heard heard;
-	struct vm_tell tell = listener(&heard);
+	struct vm_tell tell = listener(&heard, NULL);
 	pthread_t thread;
 
 	f->pool.count = 1;
