@@ -227,7 +227,7 @@ static int parse_ratio(const char *text, const char *what, double *ret, struct v
 
 static int parse_timeout(const char *text, const char *what, int64_t *ret_ms, struct vm_err *err)
 {
-	int64_t ms;
+	int64_t ms = 0;
 
 	if (vm_duration_parse(text, what, &ms, err))
 		return -1;

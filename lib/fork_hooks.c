@@ -69,7 +69,6 @@ int vm_fork_hold_after_hooks(struct vm_fork *fork, struct vm_err *err)
 		return vm_fork_hold_source(fork, err);
 	if (!looks_ready(fork, &seen)) {
 		vm_instance_free(&seen);
-		seen = (struct vm_instance){0};
 		if (vm_fork_hold_source(fork, err) < 0)
 			return -1;
 		seen = fork->source.row;

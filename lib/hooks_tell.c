@@ -137,22 +137,26 @@ static json_t *row_json(const struct vm_root *root, const struct vm_instance *ro
 int vm_hook_words_make(const struct vm_op *op, const char *hook, const struct vm_hook_call *call,
                        struct vm_hook_words *ret, struct vm_err *err)
 {
-	VM_AUTO(vm_hook_words_free) struct vm_hook_words words = {0};
+	struct vm_hook_words words = {0};
 	json_t *json;
+	int rc = make_environment(op, hook, call, &words, err);
 
-	if (make_environment(op, hook, call, &words, err) < 0)
-		return -1;
-	/* O takes a reference of its own, which must not be const. */
-	json = json_pack("{s:s, s:s, s:o, s:o, s:o, s:O}", "hook", hook, "verb", op->verb, "root",
-	                 text_json(op->root->path), "instance", row_json(op->root, call->instance),
-	                 "source", row_json(op->root, call->source), "request",
-	                 (json_t *)call->request);
-	words.input = json ? json_dumps(json, JSON_COMPACT) : NULL;
-	json_decref(json);
-	if (!words.input)
-		return vm_err_set(err, VM_ERR_INSUFFICIENT_RESOURCES,
-		                  "out of memory, or a path that is not UTF-8");
-	*ret = words;
-	words = (struct vm_hook_words){0};
-	return 0;
+	if (rc == 0) {
+		/* O takes a reference of its own, which must not be const. */
+		json = json_pack("{s:s, s:s, s:o, s:o, s:o, s:O}", "hook", hook, "verb", op->verb,
+		                 "root", text_json(op->root->path), "instance",
+		                 row_json(op->root, call->instance), "source",
+		                 row_json(op->root, call->source), "request",
+		                 (json_t *)call->request);
+		words.input = json ? json_dumps(json, JSON_COMPACT) : NULL;
+		json_decref(json);
+		if (!words.input)
+			rc = vm_err_set(err, VM_ERR_INSUFFICIENT_RESOURCES,
+			                "out of memory, or a path that is not UTF-8");
+	}
+	if (rc < 0)
+		vm_hook_words_free(&words);
+	else
+		*ret = words;
+	return rc;
 }

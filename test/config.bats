@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: Apache-2.0
-# shellcheck disable=SC2154 # bats sets output, stderr and lines
+# shellcheck disable=SC2154,SC2016 # bats sets output, stderr and lines; a message names a variable
 # Settings: which file, variable or flag wins, and what `vmctl config` says of it. Templates. No VMM is
 # started here.
 

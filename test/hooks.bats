@@ -12,7 +12,7 @@ setup() {
 	jobs_setup
 	user=$XDG_CONFIG_HOME/vmctl/hooks.d
 	own=$VMCTL_ROOT/hooks.d
-	mkdir -p -m 0700 "$VMCTL_ROOT"
+	mkdir -m 0700 "$VMCTL_ROOT"
 	export LOG=$PWD/log
 	: >"$LOG"
 }

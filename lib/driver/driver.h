@@ -163,7 +163,8 @@ struct vm_state_move {
 
 struct vm_driver {
 	const char *name;
-	const char *binary_variable; /* of the environment: where its binary is, before all settings */
+	const char
+	        *binary_variable; /* of the environment: where its binary is, before all settings */
 	struct vm_driver_caps caps;
 	/* Whether this driver can run the spec; unsupported/usage with the field's name. */
 	int (*check_spec)(const struct vm_spec *spec, struct vm_err *err);
