@@ -67,6 +67,7 @@ const struct cli_verb snapshot_restore = {
         .min_operands = 2,
         .max_operands = 2,
         .flags = CLI_WAITS | CLI_PRINTS,
+        .states = 1U << VM_STATE_STOPPED | 1U << VM_STATE_STANDBY | 1U << VM_STATE_FAILED,
         .run = run_restore,
 };
 
