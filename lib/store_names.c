@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What completion asks of the store while somebody types: names and labels, and no wait. */
 #include <stdlib.h>
-#include <unistd.h>
+#include <sys/stat.h>
 
 #include "store_sql.h"
 
@@ -10,12 +10,16 @@ enum { PEEK_BUSY_MS = 30 };
 
 int vm_store_peek(const char *path, struct vm_store **ret_store, struct vm_err *err)
 {
-	struct vm_store *store = vm_calloc(1, sizeof(*store), err);
+	struct vm_store *store;
+	struct stat st;
 
+	/* SQLite would wait for the writer of a pipe. */
+	if (stat(path, &st) < 0 || !S_ISREG(st.st_mode))
+		return vm_err_set(err, VM_ERR_NOT_FOUND, "%s: there is no store", path);
+	store = vm_calloc(1, sizeof(*store), err);
 	if (!store)
 		return -1;
-	if (access(path, R_OK) == 0)
-		vm_store_make_log(path);
+	vm_store_make_log(path);
 	if (sqlite3_open_v2(path, &store->db, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, NULL) !=
 	    SQLITE_OK) {
 		vm_err_set(err, VM_ERR_SYSTEM, "%s: cannot be opened", path);

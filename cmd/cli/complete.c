@@ -10,7 +10,7 @@
 
 bool cli_completes(int argc, char **argv)
 {
-	return argc > 2 && strcmp(argv[1], CLI_COMPLETE_WORD) == 0;
+	return argc > 1 && strcmp(argv[1], CLI_COMPLETE_WORD) == 0;
 }
 
 /* --- taking the words apart, as getopt_long does ------------------------------------------------
@@ -315,6 +315,8 @@ int cli_complete(struct cli *cli, int argc, char **words)
 {
 	struct cli_line line;
 
+	if (argc == 0)
+		return 0;
 	begin_line(&line, cli->verb);
 	complete_verb(&line, argc, words);
 	return 0;
@@ -334,10 +336,12 @@ int cli_complete_group(struct cli *cli, int argc, char **argv)
 {
 	int count = argc - 2;
 	char **words = argv + 2;
-	bool named = cli_command_first(count - 1, words);
+	bool named = count > 0 && cli_command_first(count - 1, words);
 	const struct cli_verb *const *verb = cli->group->commands;
 	struct cli_line line;
 
+	if (count == 0)
+		return 0;
 	if (!named) {
 		begin_line(&line, &commons);
 		line.word = words[count - 1];
