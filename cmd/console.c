@@ -285,6 +285,7 @@ static const struct cli_verb verb = {
         .operands = "INSTANCE",
         .min_operands = 1,
         .max_operands = 1,
+        .states = 1U << VM_STATE_RUNNING | 1U << VM_STATE_PAUSED,
         .options = console_options,
         .option = option,
         .run = run,

@@ -26,6 +26,7 @@ static const struct cli_verb verb = {
         .min_operands = 1,
         .max_operands = 2,
         .flags = CLI_WAITS | CLI_PRINTS,
+        .states = 1U << VM_STATE_STOPPED | 1U << VM_STATE_STANDBY | 1U << VM_STATE_RUNNING,
         .options = fork_options,
         .option = option,
         .run = run,

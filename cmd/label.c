@@ -130,7 +130,7 @@ static int run(struct cli *cli, struct vm_err *err)
 static const struct cli_verb verb = {
         .name = "label",
         .synopsis = "",
-        .operands = "INSTANCE [KEY=VALUE ...] [KEY- ...]",
+        .operands = "INSTANCE|SNAPSHOT [KEY=VALUE ...] [KEY- ...]",
         .min_operands = 1,
         .max_operands = CLI_ANY,
         .flags = CLI_WAITS | CLI_PRINTS,

@@ -18,6 +18,7 @@ static const struct cli_verb verb = {
         .min_operands = 1,
         .max_operands = CLI_ANY,
         .flags = CLI_WAITS | CLI_PRINTS,
+        .states = 1U << VM_STATE_STANDBY,
         .run = run,
 };
 

@@ -51,23 +51,17 @@ static int unknown_verb(const struct cli *cli, const char *verb, struct vm_err *
 static int exec_verb(const struct cli *cli, const char *name, char **argv, struct vm_err *err)
 {
 	const char *verb = cli_verb_resolve(name);
-	char dir[PATH_MAX];
 	VM_AUTO_FREE char *program = NULL;
-	VM_AUTO_FREE char *path = NULL;
 
 	if (verb == NULL)
 		verb = name;
 	if (!verb_syntax(verb))
 		return unknown_verb(cli, name, err);
-	own_directory(dir);
 	program = vm_strf(err, "vmctl-%s", verb);
-	path = program != NULL ? vm_strf(err, "%s/%s", dir, program) : NULL;
-	if (path == NULL)
+	if (program == NULL)
 		return -1;
 	argv[0] = program;
-	execv(path, argv);
-	if (errno == ENOENT)
-		execvp(program, argv);
+	cli_become(program, argv);
 	if (errno == ENOENT)
 		return unknown_verb(cli, name, err);
 	return vm_err_sys(err, "cannot run %s", program);

@@ -183,7 +183,7 @@ int vm_store_migrate(struct vm_store *store, struct vm_err *err)
 	return vm_sql_end(store, version < SCHEMA_VERSION ? apply(store, version, err) : 0, err);
 }
 
-static int check_version(struct vm_store *store, struct vm_err *err)
+int vm_store_check_version(struct vm_store *store, struct vm_err *err)
 {
 	int64_t version;
 
@@ -236,7 +236,7 @@ static int set_up(struct vm_store *store, bool create, bool alone, struct vm_err
 	    (create && vm_store_migrate(store, err) < 0) ||
 	    vm_sql_run(store, err, "PRAGMA foreign_keys = ON", "") < 0)
 		return -1;
-	if (check_version(store, err) < 0 || read_root_id(store, err) < 0)
+	if (vm_store_check_version(store, err) < 0 || read_root_id(store, err) < 0)
 		return -1;
 	sqlite3_busy_timeout(store->db, BUSY_TIMEOUT_MS);
 	return 0;

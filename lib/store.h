@@ -162,6 +162,26 @@ int vm_store_list(struct vm_store *store, enum vm_list which, struct vm_instance
                   size_t *ret_count, struct vm_err *err);
 
 /*
+ * Opens ROOT/vmctl.db for the two below: to read only, with no lock of ours, and without waiting
+ * for anybody. Any error means that there is nothing to be had now: no store, none of this version,
+ * no permission, a damaged one.
+ */
+int vm_store_peek(const char *path, struct vm_store **ret_store, struct vm_err *err);
+/* What can be named, as last committed. */
+struct vm_name {
+	const char *name; /* as long as `see` runs */
+	enum vm_kind kind;
+	enum vm_state state;
+};
+/* All of them in order, or (parent: a name or an id, not NULL) those that were made of that one. */
+int vm_store_names(struct vm_store *store, const char *parent,
+                   void (*see)(void *ctx, const struct vm_name *name), void *ctx,
+                   struct vm_err *err);
+/* The keys of labels, each once; or (key not NULL) the values that are given to that key. */
+int vm_store_labels(struct vm_store *store, const char *key, void (*see)(void *ctx, const char *),
+                    void *ctx, struct vm_err *err);
+
+/*
  * Puts down what is said of an image, of one that has its row already. But for its labels: those it
  * was reserved with.
  */

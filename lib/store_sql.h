@@ -43,6 +43,8 @@ int vm_sql_fail(struct vm_store *store, const char *doing, struct vm_err *err);
  * off.
  */
 int vm_store_migrate(struct vm_store *store, struct vm_err *err);
+/* 0 if the schema is this vmctl's; else as vm_store_open() without `create`. */
+int vm_store_check_version(struct vm_store *store, struct vm_err *err);
 /* Notes a lock file inside the caller's transaction: see store_locks.c. */
 int vm_sql_note_lock(struct vm_store *store, const char *id, struct vm_err *err);
 int vm_sql_forget_lock(struct vm_store *store, const char *id, struct vm_err *err);

@@ -183,6 +183,21 @@ help_synopsis() {
 	[ ! -e "$BATS_TEST_TMPDIR/other" ]
 }
 
+@test "a group of commands takes common options in front of its command" {
+	[ "$(vmctl --root "$BATS_TEST_TMPDIR/other" -o json snapshot ls)" = "[]" ]
+	[ "$(vmctl-snapshot -o json --root="$BATS_TEST_TMPDIR/other" ls)" = "[]" ]
+	[[ $(vmctl -q snapshot --help) == "Usage: vmctl-snapshot COMMAND"* ]]
+	run vmctl -o json snapshot
+	[ "$status" -eq 2 ]
+	[[ $output == *"missing argument: expected COMMAND"* ]]
+	for option in --comment -n; do
+		run vmctl snapshot $option x create
+		[ "$status" -eq 2 ]
+		[[ $output == *"unknown option '$option'"* ]] || fail "$output"
+	done
+	[ ! -e "$BATS_TEST_TMPDIR/other" ]
+}
+
 @test "vmctl finds its verbs beside itself, whatever PATH says" {
 	PATH=/usr/bin:/bin run "$bin/vmctl" fork --version
 	[ "$status" -eq 0 ]
@@ -205,34 +220,4 @@ help_synopsis() {
 	[[ $output == *"standard output"* ]]
 	run bash -c 'vmctl-fork --help >&-'
 	[ "$status" -eq 1 ]
-}
-
-@test "completion offers verbs, options and states" {
-	complete_line() {
-		bash -c '
-			source "$1"
-			shift
-			COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))
-			_vmctl
-			printf "%s\n" "${COMPREPLY[@]}"' - "$top/completions/vmctl.bash" "$@"
-	}
-	[ "$(complete_line vmctl fo)" = fork ]
-	[ "$(complete_line vmctl --root /tmp st | xargs)" = "start stop standby state stats" ]
-	[ "$(complete_line vmctl fork --at)" = --atomic ]
-	[ "$(complete_line vmctl-fork --from)" = --from-running ]
-	[ "$(complete_line vmctl fork --target-state ru)" = running ]
-	[ "$(complete_line vmctl ls --state sto)" = stopped ]
-	[ "$(complete_line vmctl ls -o = js)" = json ]
-	[ "$(complete_line vmctl ls -o = pro)" = "" ]
-	[ "$(complete_line vmctl-stats -o pro)" = prometheus ]
-	[ "$(complete_line vmctl events --verb rep)" = repair ]
-	[ "$(complete_line vmctl snapshot cr)" = create ]
-	[ "$(complete_line vmctl-snapshot gc --dry)" = --dry-run ]
-	[ "$(complete_line vmctl state rew)" = rewrite ]
-	[ "$(complete_line vmctl-state rewrite --rel)" = --relative ]
-	[ "$(complete_line vmctl events --outcome bu)" = busy ]
-	for verb in $verbs; do
-		grep -qw "$verb" "$top/completions/vmctl.bash" || fail "$verb"
-	done
-	[ ! -e "$VMCTL_ROOT" ]
 }

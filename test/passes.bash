@@ -156,8 +156,8 @@ wants_file() {
 	esac
 	# Files that start no VMM are run with the first hypervisor only.
 	case $1:$3 in
-	*/help.bats:"${hypervisors[0]}" | */generic.bats:"${hypervisors[0]}") ;;
-	*/help.bats:* | */generic.bats:*) return 1 ;;
+	*/help.bats:"${hypervisors[0]}" | */generic.bats:"${hypervisors[0]}" | */complete*.bats:"${hypervisors[0]}") ;;
+	*/help.bats:* | */generic.bats:* | */complete*.bats:*) return 1 ;;
 	esac
 }
 

@@ -56,6 +56,12 @@ struct cli_verb {
 	const char *operands; /* "SOURCE [NAME]" */
 	int min_operands, max_operands; /* or CLI_ANY */
 	unsigned flags;
+	/*
+	 * For completion: the states (1 << state) of the instances that it can do something about,
+	 * 0 for any; and which more it can with its option of the key `wider`.
+	 */
+	unsigned states, wider_states;
+	int wider;
 	const struct cli_option *options; /* or NULL */
 	/* With CLI_PRINTS or CLI_SHOWS: of its objects (format.h); NULL: CLI_INSTANCE_SHAPE. */
 	const char *shape;
@@ -116,6 +122,12 @@ int cli_main(const struct cli_verb *verb, void *options, int argc, char **argv);
 /* The same with one of a group's commands, which the first argument names; all have one struct. */
 int cli_main_group(const struct cli_group *group, void *options, int argc, char **argv);
 
+/*
+ * Becomes a program of ours: the one beside this, else that of PATH. Returns only on failure, with
+ * errno.
+ */
+void cli_become(const char *program, char **argv);
+
 /* --- options.c, help.c --------------------------------------------------------------------------
  */
 
@@ -126,6 +138,10 @@ extern const struct cli_option cli_common_options[];
  * is.
  */
 int cli_parse(struct cli *cli, int argc, char **argv, struct vm_err *err);
+/* The options that a verb has, its own and the common ones; ends with NULL. */
+enum { CLI_OPTIONS_MAX = 40 };
+void cli_all_options(const struct cli_verb *verb,
+                     const struct cli_option *ret[CLI_OPTIONS_MAX + 1]);
 void cli_print_help(const struct cli *cli);
 void cli_print_group_help(const struct cli *cli);
 /* "vmctl-fork", "vmctl-snapshot create": as it is typed. Returns buf. */

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "cli.h"
+#include "complete.h"
 #include "fault.h"
 #include "interrupt.h"
 #include "util.h"
@@ -74,6 +75,23 @@ static int end(struct cli *cli, int rc, const struct vm_err *err)
 	return (int)cli->status;
 }
 
+void cli_become(const char *program, char **argv)
+{
+	char path[PATH_MAX];
+	ssize_t len = readlink("/proc/self/exe", path, sizeof(path) - 1);
+	char *slash;
+
+	path[len > 0 ? len : 0] = '\0';
+	slash = strrchr(path, '/');
+	if (slash != NULL && strlen(program) < sizeof(path) - (size_t)(slash + 1 - path)) {
+		memcpy(slash + 1, program, strlen(program) + 1);
+		(void)execv(path, argv);
+		if (errno != ENOENT)
+			return;
+	}
+	(void)execvp(program, argv);
+}
+
 static int run(struct cli *cli, int argc, char **argv)
 {
 	struct vm_err err = {0};
@@ -92,6 +110,8 @@ int cli_main(const struct cli_verb *verb, void *options, int argc, char **argv)
 	struct cli cli = begin(verb->name, options);
 
 	cli.verb = verb;
+	if (cli_completes(argc, argv))
+		return cli_complete(&cli, argc - 2, argv + 2);
 	return run(&cli, argc, argv);
 }
 
@@ -145,36 +165,27 @@ static int run_group(struct cli *cli, const char *name)
 	return end(cli, rc, &err);
 }
 
-/* The program with the group's other commands: it is beside this one, or in PATH. */
 static int become(struct cli *cli, char **argv)
 {
-	const char *name = cli->group->other;
 	struct vm_err err = {0};
-	char own[PATH_MAX];
-	ssize_t len = readlink("/proc/self/exe", own, sizeof(own) - 1);
-	VM_AUTO_FREE char *path = NULL;
-	char *slash;
 
-	own[len > 0 ? len : 0] = '\0';
-	slash = strrchr(own, '/');
-	if (slash != NULL)
-		path = vm_strf(&err, "%.*s/%s", (int)(slash - own), own, name);
-	if (path != NULL)
-		(void)execv(path, argv);
-	vm_err_clear(&err);
-	(void)execvp(name, argv);
+	cli_become(cli->group->other, argv);
 	cli_progress_init(&cli->progress, cli->program, false);
-	return end(cli, vm_err_sys(&err, "cannot run %s", name), &err);
+	return end(cli, vm_err_sys(&err, "cannot run %s", cli->group->other), &err);
 }
 
 int cli_main_group(const struct cli_group *group, void *options, int argc, char **argv)
 {
 	struct cli cli = begin(group->name, options);
+	const char *name;
 
 	cli.group = group;
-	cli.verb = argc > 1 ? find_command(group, argv[1]) : NULL;
+	if (cli_completes(argc, argv))
+		return cli_complete_group(&cli, argc, argv);
+	name = cli_command_first(argc - 1, argv + 1) ? argv[1] : NULL;
+	cli.verb = name != NULL ? find_command(group, name) : NULL;
 	if (cli.verb == NULL)
-		return run_group(&cli, argc > 1 ? argv[1] : NULL);
+		return run_group(&cli, name);
 	if (cli.verb->run == NULL)
 		return become(&cli, argv);
 	return run(&cli, argc - 1, argv + 1);

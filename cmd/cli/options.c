@@ -32,7 +32,7 @@ const struct cli_option cli_common_options[] = {
         {NULL, 0, NULL, NULL, 0, false},
 };
 
-enum { OPTIONS_MAX = 40 };
+enum { OPTIONS_MAX = CLI_OPTIONS_MAX };
 
 /* The verb's options and the common ones, also in the form that getopt_long wants. */
 struct table {
@@ -298,6 +298,17 @@ int cli_parse(struct cli *cli, int argc, char **argv, struct vm_err *err)
 	if (rc == 0)
 		rc = check_output(cli, err);
 	return rc < 0 ? add_help_hint(cli, err) : rc;
+}
+
+void cli_all_options(const struct cli_verb *verb, const struct cli_option *ret[CLI_OPTIONS_MAX + 1])
+{
+	struct table table = {.shorts = ""};
+
+	add_options(&table, verb->options, verb->flags);
+	add_options(&table, cli_common_options, verb->flags);
+	for (size_t i = 0; i < table.count; i++)
+		ret[i] = table.all[i];
+	ret[table.count] = NULL;
 }
 
 int cli_usage(const struct cli *cli, struct vm_err *err, const char *fmt, ...)

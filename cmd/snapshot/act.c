@@ -110,6 +110,7 @@ const struct cli_verb snapshot_restore = {
         .flags = CLI_WAITS | CLI_PRINTS,
         .options = restore_options,
         .option = dry_run_option,
+        .states = 1U << VM_STATE_STOPPED | 1U << VM_STATE_STANDBY | 1U << VM_STATE_FAILED,
         .run = run_restore,
 };
 

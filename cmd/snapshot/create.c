@@ -57,6 +57,7 @@ const struct cli_verb snapshot_create = {
         .min_operands = 1,
         .max_operands = 2,
         .flags = CLI_WAITS | CLI_PRINTS,
+        .states = 1U << VM_STATE_STOPPED | 1U << VM_STATE_STANDBY | 1U << VM_STATE_RUNNING,
         .options = create_options,
         .option = option,
         .run = run,
