@@ -65,6 +65,10 @@ run_script() {
 	while IFS= read -r heading; do
 		recipe "$file" "$heading" >script
 		[ "$(wc -l <script)" -gt 1 ] || continue
+		if [ "$heading" = 'To another host' ] && ! can state_rewrite; then
+			echo "not run: $heading ($VMCTL_HYPERVISOR: no state_rewrite, so nothing is imported)"
+			continue
+		fi
 		run_script script "$heading" || failed=1
 		clean_up
 		count=$((count + 1))

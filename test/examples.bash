@@ -261,7 +261,8 @@ endless() {
 run_example() {
 	local status=0
 	if endless "$1"; then
-		timeout -k 10 1 script -q -e -c "$1" /dev/null </dev/null || status=$?
+		# HUP: what happens when the terminal goes. After others script(1) sleeps first.
+		timeout -s HUP -k 10 1 script -q -e -c "$1" /dev/null </dev/null || status=$?
 		[ $status != 124 ] || status=0
 		return $status
 	fi
