@@ -46,6 +46,7 @@ new_world() {
 	export VMCTL_ROOT=$1/root
 	printf '#!/bin/sh\nshift\nVMCTL_ROOT=%q exec sh -c "$*"\n' "$1/other" >"$1/bin/ssh"
 	chmod +x "$1/bin/ssh"
+	world_path=${world_path:-$PATH}
 	PATH=$1/bin:$world_path
 	cd "$1/cwd" || return 1
 }
@@ -251,24 +252,31 @@ provide() {
 # --- running one -----------------------------------------------------------------------------------
 
 # Whether a command goes on until somebody ends it: one that follows, or sits at the terminal.
-endless() {
-	[[ $1 == *'vmctl console '* || $1 == *'vmctl top'* ||
-		$1 =~ vmctl\ (logs|events)\ ([^|]*\ )?(-f|--follow)($|\ ) ]]
+at_terminal() {
+	[[ $1 == 'vmctl console '* || $1 == 'vmctl top'* ]]
 }
 
-# Runs a command as somebody would type it. One that is endless gets a terminal, and must be at it still
-# after a second, or have come to a good end.
+endless() {
+	at_terminal "$1" || [[ $1 =~ vmctl\ (logs|events)\ ([^|]*\ )?(-f|--follow)($|\ ) ]]
+}
+
+# Runs a command as somebody would type it. One that is endless must be at it still after a second, or have
+# come to a good end.
 run_example() {
-	local status=0
+	local status=0 limit=0 command=(bash -c "$1")
 	if endless "$1"; then
-		# HUP: what happens when the terminal goes. After others script(1) sleeps first.
-		timeout -s HUP -k 10 1 script -q -e -c "$1" /dev/null </dev/null || status=$?
+		! at_terminal "$1" || command=(script -q -e -c "$1" /dev/null)
+		timeout -k 10 1 "${command[@]}" </dev/null 3>&- || status=$?
 		[ $status != 124 ] || status=0
 		return $status
 	fi
+	# One that sets itself a limit ends by that.
+	[[ $1 != *'timeout '* ]] || limit=124
 	# In the environment of a script, not of this test: bats in an example is a bats of its own.
 	(
 		for name in ${!BATS_*}; do unset "$name"; done
 		exec bash -c "$1" </dev/null 3>&-
-	)
+	) || status=$?
+	[ $status != "$limit" ] || status=0
+	return $status
 }

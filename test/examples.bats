@@ -1,8 +1,8 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck disable=SC2154 # the helpers set top, guest, command
-# Every example in the manual pages and in README is run, with real microVMs; every link in the documents
-# leads somewhere. A new example is run as it stands, without a word here.
+# Every example in the manual pages and in README is run, with real microVMs. A new one is run as it
+# stands, without a word here.
 
 load helpers
 load examples
@@ -15,7 +15,6 @@ declare -g -A not_run=(
 
 setup() {
 	vm_setup
-	world_path=$PATH
 	world=$BATS_TEST_TMPDIR/world
 	matched=()
 	# What is taken in from elsewhere has to be looked into.
@@ -82,19 +81,6 @@ run_page() {
 	[ "$failed" = 0 ]
 }
 
-@test "manual pages refer only to pages that there are" {
-	local page name section failed=0
-	for page in "$top"/man/*.[1-8]; do
-		while read -r name section; do
-			[[ $name != vmctl* ]] || [ -e "$top/man/$name.$section" ] || {
-				echo "${page##*/}: there is no $name($section)"
-				failed=1
-			}
-		done < <(sed -n 's/^\.\(It \)\?Xr \([^ ]*\) \([0-9]\).*/\2 \3/p' "$page")
-	done
-	[ "$failed" = 0 ]
-}
-
 # --- README ----------------------------------------------------------------------------------------
 
 # What a reader cannot see as written: ids, numbers, times, how long a table's columns are.
@@ -142,7 +128,8 @@ run_session() {
 	while IFS= read -r line; do
 		if [[ $line == '$ '* ]]; then
 			run_shown "$command" "$shown" || return 1
-			command=$(sed 's/  *# .*//' <<<"${line#'$ '}") shown=''
+			command=${line#'$ '} shown=''
+			command=${command%%  *# *}
 		else
 			shown+=${shown:+$'\n'}$line
 		fi
@@ -181,53 +168,4 @@ plain_blocks() {
 	for line in 'sudo packaging/quickstart *' 'sudo test/run *'; do
 		[[ " ${matched[*]} " == *" $line "* ]] || { echo "left out, but in no document: $line" && false; }
 	done
-}
-
-# --- links -----------------------------------------------------------------------------------------
-
-# The anchor that a heading has: lower case, no punctuation, hyphens for spaces.
-anchors_of() {
-	awk '/^```/ { code = !code } !code && /^#+ / { sub(/^#+ /, ""); print tolower($0) }' "$1" |
-		sed 's/`//g; s/[^a-z0-9 _-]//g; s/ /-/g'
-}
-
-# The links to files here, `FILE#ANCHOR`; code left out.
-links_of() {
-	awk '/^```/ { code = !code; next } !code' "$1" | sed 's/`[^`]*`//g' |
-		grep -o -E '\]\([^) ]+\)' | sed 's/^](//; s/)$//' | grep -v -E '^[a-z]+:' || true
-}
-
-@test "every link in the documents leads to a file and a heading that there are" {
-	local page link target count=0 failed=0
-	for page in "$top"/*.md "$top"/docs/*.md "$top"/test/*/README.md "$top"/examples/*/README.md; do
-		while IFS= read -r link; do
-			count=$((count + 1))
-			target=${link%%#*}
-			[ -n "$target" ] && target=${page%/*}/$target || target=$page
-			if [ ! -e "$target" ]; then
-				echo "${page#"$top"/}: there is no $link"
-				failed=1
-			elif [[ $link == *'#'* ]] && ! anchors_of "$target" | grep -q -x -- "${link#*#}"; then
-				echo "${page#"$top"/}: there is no heading for $link"
-				failed=1
-			fi
-		done < <(links_of "$page")
-	done
-	[ "$failed" = 0 ]
-	((count > 50))
-}
-
-@test "docs/README.md lists every document and every manual page" {
-	local file failed=0
-	for file in "$top"/docs/*.md "$top"/man/*.[1-8]; do
-		file=${file##*/}
-		case $file in
-		README.md) continue ;;
-		*.md) grep -q -F "($file)" "$top/docs/README.md" && continue ;;
-		*) grep -q -F "$(sed -E 's/\.([1-8])$/(\1)/' <<<"$file")" "$top/docs/README.md" && continue ;;
-		esac
-		echo "docs/README.md does not list $file"
-		failed=1
-	done
-	[ "$failed" = 0 ]
 }

@@ -67,12 +67,12 @@ codes_in_source() {
 
 @test "the tables of exit codes agree: source, vmctl(1), README, troubleshooting" {
 	codes_in_source >source
-	sed -n 's/^\.It \([0-9]*\) Ta \([a-z_]*\) Ta .*/\1 \2/p' "$top/man/vmctl.1" >man
+	sed -n 's/^\.It \([0-9]*\) Ta \([a-z_]*\) Ta .*/\1 \2/p' "$top/man/vmctl.1" >manual
 	sed -n 's/^| \([0-9]*\) | \([a-z_]*\) | .*/\1 \2/p' "$top/README.md" >readme
 	sed -n 's/^## \([0-9]*\) \([a-z_]*\)$/\1 \2/p' "$top/docs/troubleshooting.md" >troubleshooting
 	[ "$(wc -l <source)" -ge 15 ]
 	[ "$(cut -d ' ' -f 1 source)" = "$(seq 0 $(($(wc -l <source) - 1)))" ]
-	diff source man
+	diff source manual
 	diff source readme
 	# Of what went well there is nothing to shoot.
 	diff <(grep -v '^0 ' source) troubleshooting
@@ -212,6 +212,7 @@ codes_in_source() {
 		waits() { pgrep -P "$holder" -f vmctl-wait >waiter; }
 		wait_for waits
 		# Once it has its handlers: before, the shell's own default does the same.
+		# shellcheck disable=SC2016 # for eval
 		wait_for eval '[ "$(($(sed -n "s/^SigCgt:\s*/0x/p" "/proc/$(cat waiter)/status") & 0x4003))" != 0 ]'
 		kill "-$signal" "$(cat waiter)"
 		status=0
@@ -275,18 +276,20 @@ strings_of_sources() {
 
 @test "the messages in docs/troubleshooting.md are those of the sources" {
 	local message piece failed=0
-	strings_of_sources >strings
+	# shellcheck disable=SC2016 # a backquote is no command
+	sed -n 's/^| `\([^`]*\)`.*/\1/p' "$top/docs/troubleshooting.md" >messages
+	strings_of_sources >texts
 	while IFS= read -r message; do
 		# What differs is in capitals there; the hypervisor's and the system's own words are theirs.
 		[[ $message != 'Cannot load kernel'* ]] || continue
 		while IFS= read -r piece; do
 			((${#piece} >= 8)) || continue
-			grep -q -F -- "$piece" strings || {
+			grep -q -F -- "$piece" texts || {
 				echo "not in the sources: '$piece' of: $message"
 				failed=1
 			}
 		done < <(sed -E 's/(Firecracker|vmctl)?[A-Z]{2,}|\bN\b|Firecracker|disk-root.img|stopped, failed|\<(rm|restore|standby|pid|memory|instance|snapshot)\>/\n/g' <<<"$message" |
 			sed "s/^[^a-z]*//; s/[^a-z]*\$//")
-	done < <(sed -n 's/^| `\([^`]*\)`.*/\1/p' "$top/docs/troubleshooting.md")
+	done <messages
 	[ "$failed" = 0 ]
 }
