@@ -2,13 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 # make install, and what it installs for systemd: the command lines of the units are taken out of the unit
 # files and run as systemd runs them, without it.
+# shellcheck disable=SC2154 # guest is set by vm_setup
 
 load helpers
 
 setup_file() {
 	top=$(cd "$BATS_TEST_DIRNAME/.." && pwd)
-	export PREFIX=$BATS_FILE_TMPDIR/prefix
-	make_install install-files
+	export prefix=$BATS_FILE_TMPDIR/prefix
+	make_install install-files "$prefix"
 }
 
 setup() {
@@ -19,22 +20,21 @@ teardown() {
 	vm_teardown
 }
 
-# make_install TARGET: with the programs of this pass, and nothing outside of PREFIX.
+# make_install TARGET PREFIX: with the programs of this pass, and nothing outside of PREFIX.
 make_install() {
-	make --no-print-directory -s -C "$top" BUILD="${VMCTL_BUILD:-build}" PREFIX="$PREFIX" \
-		SYSCONFDIR="$PREFIX/etc" "$1"
+	make --no-print-directory -s -C "$top" BUILD="${VMCTL_BUILD:-build}" PREFIX="$2" SYSCONFDIR="$2/etc" "$1"
 }
 
 # lines_of UNIT KEY INSTANCE: what the unit runs.
 lines_of() {
-	sed -n "s|^$2=-\{0,1\}||p" "$PREFIX/lib/systemd/system/$1" | sed "s|%i|${3:-}|g"
+	sed -n "s|^$2=-\{0,1\}||p" "$prefix/lib/systemd/system/$1" | sed "s|%i|${3:-}|g"
 }
 
 # run_unit UNIT KEY [INSTANCE]: with the Environment= of the unit, as systemd splits and fills it in. One command
 # after the other, until one fails.
 run_unit() {
 	local line assignments
-	assignments=$(sed -n 's/^Environment=//p' "$PREFIX/lib/systemd/system/$1")
+	assignments=$(sed -n 's/^Environment=//p' "$prefix/lib/systemd/system/$1")
 	lines_of "$@" | while IFS= read -r line; do
 		# shellcheck disable=SC2086 # several assignments; the line is words
 		env $assignments bash -c "$line" </dev/null || exit
@@ -67,25 +67,31 @@ in_state() {
 	[ "$(state_of "$1")" = "$2" ]
 }
 
+# after_gc N: a run of the timer's service leaves N snapshots.
+after_gc() {
+	run_unit vmctl-gc.service ExecStart >/dev/null
+	[ "$(vmctl snapshot ls -q | wc -l)" = "$1" ]
+}
+
 @test "make uninstall leaves nothing of what make install has brought, but changed settings" {
-	PREFIX=$BATS_TEST_TMPDIR/other
-	make_install install-files
-	[ -x "$PREFIX/bin/vmctl-fork" ]
-	[ -e "$PREFIX/share/man/man1/vmctl-fork.1" ]
-	[ -d "$PREFIX/etc/vmctl/hooks.d/pre-fork" ]
-	make_install uninstall
-	[ -z "$(find "$PREFIX" ! -type d)" ]
-	[ ! -e "$PREFIX/etc/vmctl" ]
-	make_install install-files
-	echo 'wait: 5s' >>"$PREFIX/etc/vmctl/vmctl.yaml"
-	make_install install-files
-	grep -q '^wait: 5s' "$PREFIX/etc/vmctl/vmctl.yaml"
-	make_install uninstall
-	[ "$(find "$PREFIX" ! -type d)" = "$PREFIX/etc/vmctl/vmctl.yaml" ]
+	other=$BATS_TEST_TMPDIR/other
+	make_install install-files "$other"
+	[ -x "$other/bin/vmctl-fork" ]
+	[ -e "$other/share/man/man1/vmctl-fork.1" ]
+	[ -d "$other/etc/vmctl/hooks.d/pre-fork" ]
+	make_install uninstall "$other"
+	[ -z "$(find "$other" ! -type d)" ]
+	[ ! -e "$other/etc/vmctl" ]
+	make_install install-files "$other"
+	echo 'wait: 5s' >>"$other/etc/vmctl/vmctl.yaml"
+	make_install install-files "$other"
+	grep -q '^wait: 5s' "$other/etc/vmctl/vmctl.yaml"
+	make_install uninstall "$other"
+	[ "$(find "$other" ! -type d)" = "$other/etc/vmctl/vmctl.yaml" ]
 }
 
 @test "nothing is installed with a place to fill in that was forgotten, and DESTDIR is in no file" {
-	PREFIX=/opt/vm make -s --no-print-directory -C "$top" BUILD="${VMCTL_BUILD:-build}" \
+	make -s --no-print-directory -C "$top" BUILD="${VMCTL_BUILD:-build}" PREFIX=/opt/vm \
 		DESTDIR="$BATS_TEST_TMPDIR/dest" install-files
 	run grep -r -I -E '@[a-z]+dir@' "$BATS_TEST_TMPDIR/dest"
 	assert_failure 1
@@ -96,8 +102,8 @@ in_state() {
 }
 
 @test "the settings that are installed change nothing" {
-	run ! grep -v -E '^(#|$)' "$PREFIX/etc/vmctl/vmctl.yaml"
-	VMCTL_CONFIG=$PREFIX/etc/vmctl/vmctl.yaml vmctl ls
+	run ! grep -v -E '^(#|$)' "$prefix/etc/vmctl/vmctl.yaml"
+	VMCTL_CONFIG=$prefix/etc/vmctl/vmctl.yaml vmctl ls
 }
 
 @test "systemd finds no fault with the units" {
@@ -105,7 +111,7 @@ in_state() {
 		[ "${CI:-}" != true ]
 		skip 'systemd-analyze is not installed'
 	fi
-	run systemd-analyze verify --man=no "$PREFIX"/lib/systemd/system/*
+	run systemd-analyze verify --man=no "$prefix"/lib/systemd/system/*
 	assert_success
 	assert_output ''
 }
@@ -147,17 +153,17 @@ in_state() {
 	make_running web
 	start_unit web
 	# A standby that always fails, as on a full disk.
-	mkdir -p "$PREFIX.broken"
-	sed "s|^bin=.*|bin=$PREFIX.broken|" "$PREFIX/libexec/vmctl/unit" >unit-broken
-	ln -sf "$PREFIX"/bin/* "$PREFIX.broken/"
-	ln -sf "$(command -v false)" "$PREFIX.broken/vmctl-standby"
+	mkdir -p "$prefix.broken"
+	sed "s|^bin=.*|bin=$prefix.broken|" "$prefix/libexec/vmctl/unit" >unit-broken
+	ln -sf "$prefix"/bin/* "$prefix.broken/"
+	ln -sf "$(command -v false)" "$prefix.broken/vmctl-standby"
 	run sh unit-broken stop web
 	assert_success
 	assert_output --partial 'web could not be saved; it is shut down'
 	wait "$unit"
 	[ "$(state_of web)" = stopped ]
 	start_unit web
-	VMCTL_UNIT_STOP=stop "$PREFIX/libexec/vmctl/unit" stop web
+	VMCTL_UNIT_STOP=stop "$prefix/libexec/vmctl/unit" stop web
 	wait "$unit"
 	[ "$(state_of web)" = stopped ]
 }
@@ -166,7 +172,7 @@ in_state() {
 	make_standby web
 	run -3 run_unit vmctl@.service ExecStart nothing
 	assert_output --partial "no instance 'nothing'"
-	grep -q '^RestartPreventExitStatus=.*\<3\>' "$PREFIX/lib/systemd/system/vmctl@.service"
+	grep -q '^RestartPreventExitStatus=.*\<3\>' "$prefix/lib/systemd/system/vmctl@.service"
 }
 
 @test "vmctl-restore-all: what ran is saved and goes on, what was paused is saved, and a standby stays one" {
@@ -193,7 +199,7 @@ in_state() {
 	vmctl restore one
 	run_unit vmctl-restore-all.service ExecStop
 	mv "$(dir_of one)/vmstate" kept
-	run "$PREFIX/libexec/vmctl/restore-all" start
+	run "$prefix/libexec/vmctl/restore-all" start
 	assert_failure
 	[ "$(state_of two)" = running ]
 	mv kept "$(dir_of one)/vmstate"
@@ -206,9 +212,11 @@ in_state() {
 	vmctl snapshot create web by-hand
 	run_unit vmctl-snapshot@.service ExecStart web
 	[ "$(vmctl snapshot ls -q | wc -l)" = 2 ]
-	sed -i 's/^Environment=.*/Environment=VMCTL_EXPIRES=1ms VMCTL_GC=/' \
-		"$PREFIX/lib/systemd/system/vmctl-snapshot@.service"
-	run_unit vmctl-snapshot@.service ExecStart web
-	wait_for eval 'run_unit vmctl-gc.service ExecStart; [ "$(vmctl snapshot ls -q | wc -l)" = 2 ]'
+	# The same with another time, as `systemctl edit` would make it.
+	sed 's/^Environment=.*/Environment=VMCTL_EXPIRES=1ms VMCTL_GC=/' \
+		"$prefix/lib/systemd/system/vmctl-snapshot@.service" >"$prefix/lib/systemd/system/short@.service"
+	run_unit short@.service ExecStart web
+	rm "$prefix/lib/systemd/system/short@.service"
+	wait_for after_gc 2
 	vmctl snapshot ls | grep -q web/by-hand
 }

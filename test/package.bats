@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # The Debian packages: built from the tree, checked by lintian, installed into a clean Debian 12 made by debootstrap,
 # used there with a real hypervisor, and purged.
+# shellcheck disable=SC2016 # commands for a shell in the chroot
 
 load helpers
 
@@ -72,7 +73,6 @@ teardown() {
 
 # in_chroot COMMANDS: in a mount namespace of its own, so that no mount stays: bats removes the directory.
 in_chroot() {
-	# shellcheck disable=SC2016
 	unshare --mount --propagation private sh -c '
 		for dir in dev proc sys; do mount --rbind "/$dir" "$1/$dir" || exit; done
 		exec chroot "$1" /usr/bin/env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
@@ -82,6 +82,29 @@ in_chroot() {
 
 contents() {
 	dpkg-deb --fsys-tarfile "$debs/$1"_*.deb | tar -t | sed 's|^\.||; s|^/lib/|/usr/lib/|' | grep -v '/$' | sort
+}
+
+# The files that a package of this tree must have.
+wanted_of_tree() {
+	local file name
+	for file in "$top"/cmd/*.c; do
+		name=vmctl-$(basename "$file" .c)
+		[ "$name" != vmctl-vmctl ] || name=vmctl.microvm
+		printf '%s\n' "/usr/bin/$name" "/usr/share/man/man1/$name.1.gz"
+	done
+	for file in "$top"/man/*.[1-8]; do
+		echo "/usr/share/man/man${file##*.}/${file##*/}.gz"
+	done
+	(cd "$top/packaging/systemd" && printf '/usr/lib/systemd/system/%s\n' *)
+	printf '%s\n' /etc/vmctl/vmctl.yaml /usr/lib/{sysusers,tmpfiles}.d/vmctl.conf /usr/lib/vmctl/guest.elf \
+		/usr/libexec/vmctl/{unit,restore-all,quickstart,get-firecracker}
+	for file in "$top"/completions/*; do
+		case $file in
+		*.bash) echo "/usr/share/bash-completion/completions/$(basename "$file" .bash)" ;;
+		*/_*) echo "/usr/share/zsh/vendor-completions/${file##*/}" ;;
+		*.fish) echo "/usr/share/fish/vendor_completions.d/${file##*/}" ;;
+		esac
+	done
 }
 
 # What is in the file system, but for what dpkg, ldconfig and systemd keep about packages, and for backups.
@@ -109,27 +132,14 @@ make_other_package() {
 }
 
 @test "every program, manual page, completion, unit and page of the documentation is in the packages" {
-	local file name
 	contents vmctl >have
 	contents vmctl-doc >have-doc
-	for file in "$top"/cmd/*.c; do
-		name=vmctl-$(basename "$file" .c)
-		[ "$name" != vmctl-vmctl ] || name=vmctl.microvm
-		echo "/usr/bin/$name"
-		echo "/usr/share/man/man1/$name.1.gz"
-	done >want
-	for file in "$top"/man/*.[1-8]; do
-		echo "/usr/share/man/man${file##*.}/${file##*/}.gz"
-	done >>want
-	(cd "$top/packaging/systemd" && printf '/usr/lib/systemd/system/%s\n' *) >>want
-	printf '%s\n' /etc/vmctl/vmctl.yaml /usr/lib/{sysusers,tmpfiles}.d/vmctl.conf /usr/lib/vmctl/guest.elf \
-		/usr/libexec/vmctl/{unit,restore-all,quickstart,get-firecracker} >>want
-	[ ! -e "$top/completions/_vmctl" ] || echo /usr/share/zsh/vendor-completions/_vmctl >>want
-	[ ! -e "$top/completions/vmctl.fish" ] || echo /usr/share/fish/vendor_completions.d/vmctl.fish >>want
-	echo /usr/share/bash-completion/completions/vmctl >>want
+	wanted_of_tree >want
 	(cd "$top" && printf '/usr/share/doc/vmctl/%s\n' docs/*.md README.md) >want-doc
-	[ -z "$(sort -u want | comm -23 - have)" ] || { sort -u want | comm -23 - have && false; }
-	[ -z "$(sort want-doc | comm -23 - have-doc)" ]
+	run comm -23 <(sort -u want) have
+	assert_output ''
+	run comm -23 <(sort -u want-doc) have-doc
+	assert_output ''
 	# And nothing under the name that another package has.
 	run ! grep -x /usr/bin/vmctl have
 	[ "$(dpkg-deb --info "$debs"/vmctl_*.deb conffiles)" = /etc/vmctl/vmctl.yaml ]
