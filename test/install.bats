@@ -220,3 +220,9 @@ after_gc() {
 	wait_for after_gc 2
 	vmctl snapshot ls | grep -q web/by-hand
 }
+
+@test "Makefile, Debian's changelog and the rpm spec tell one version" {
+	version=$(vmctl --version)
+	grep -q "^vmctl (${version#vmctl }) " <(head -n 1 "$top/packaging/debian/changelog")
+	grep -q -x "Version: *${version#vmctl }" "$top/packaging/vmctl.spec"
+}

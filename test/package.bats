@@ -35,8 +35,8 @@ setup_file() {
 		return 0
 	fi
 	# The unit tests are run elsewhere.
-	DEB_BUILD_OPTIONS="nocheck parallel=$(nproc)" "$top/packaging/build-deb" -Pnocheck || return 1
-	mv "$top/build/deb" "$debs"
+	DEB_BUILD_OPTIONS="nocheck parallel=$(nproc)" "$top/packaging/build-deb" --out "$debs" -Pnocheck ||
+		return 1
 	debootstrap_chroot >"$BATS_FILE_TMPDIR/debootstrap.log" 2>&1 || {
 		tail -n 20 "$BATS_FILE_TMPDIR/debootstrap.log"
 		[ "${CI:-}" != true ] || return 1
