@@ -31,11 +31,12 @@ setup_file() {
 	top=$(cd "$BATS_TEST_DIRNAME/.." && pwd)
 	why=$(obstacle | head -n 1)
 	if [ -n "$why" ]; then
-		[ "${CI:-}" != true ] || return 1
-		return 0
+		echo "$why"
+		[ "${CI:-}" != true ]
+		return
 	fi
 	# The unit tests are run elsewhere.
-	DEB_BUILD_OPTIONS="nocheck parallel=$(nproc)" "$top/packaging/build-deb" --out "$debs" -Pnocheck ||
+	DEB_BUILD_OPTIONS="nocheck noautodbgsym parallel=$(nproc)" "$top/packaging/build-deb" --out "$debs" -Pnocheck ||
 		return 1
 	debootstrap_chroot >"$BATS_FILE_TMPDIR/debootstrap.log" 2>&1 || {
 		tail -n 20 "$BATS_FILE_TMPDIR/debootstrap.log"
