@@ -5,7 +5,8 @@
 #   FAULTS=1    fault points (docs/faults.md), in build/faults; for tests only
 #   CI=true     warnings are errors
 #   CC=clang    both gcc >= 12 and clang >= 14 build it
-#   BUILD=DIR   build there; PREFIX, DESTDIR: where `make install` puts things
+#   BUILD=DIR   build there; PREFIX, DESTDIR, ...: where `make install` puts things (packaging/install.mk)
+#   CFLAGS, CPPFLAGS, LDFLAGS  are added, also from the environment
 
 VERSION := 0.1.0
 CC ?= gcc
@@ -24,15 +25,18 @@ NCURSES_LIBS := $(shell pkg-config --libs ncursesw 2>/dev/null)
 WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes \
 	-Wvla -Wformat=2 -Wnull-dereference $(if $(filter true,$(CI)),-Werror)
 OPT := $(if $(SAN),-O1 -g -fsanitize=address$(comma)undefined -fno-sanitize-recover=all \
-	-fno-omit-frame-pointer,-O2 -g -D_FORTIFY_SOURCE=2)
+	-fno-omit-frame-pointer,-O2 -g \
+	$(if $(findstring _FORTIFY_SOURCE,$(CPPFLAGS) $(CFLAGS)),,-D_FORTIFY_SOURCE=2))
 CFLAGS ?=
+CPPFLAGS ?=
+LDFLAGS ?=
 ALL_CFLAGS := -std=c17 -D_GNU_SOURCE -pthread -Ilib $(PKG_CFLAGS) $(WARN) $(OPT) \
-	-DVM_VERSION='"$(VERSION)"' $(if $(FAULTS),-DVM_FAULTS) -MMD -MP $(CFLAGS)
+	-DVM_VERSION='"$(VERSION)"' $(if $(FAULTS),-DVM_FAULTS) -MMD -MP $(CPPFLAGS) $(CFLAGS)
 ALL_LDFLAGS := -pthread $(if $(SAN),-fsanitize=address$(comma)undefined) \
 	-Wl,-z,now,-z,relro,--as-needed $(LDFLAGS)
 
 # Needed to compile anything; said here, because the compiler would only name a header.
-WITHOUT_LIBS := help clean deps firecracker guest demo check lint check-model
+WITHOUT_LIBS := help clean deps firecracker guest demo check lint check-model install-files uninstall
 ifeq ($(and $(PKG_LIBS),$(NCURSES_LIBS)),)
 ifneq ($(filter-out $(WITHOUT_LIBS),$(or $(MAKECMDGOALS),all)),)
 $(error pkg-config does not find all of: $(PKGS) ncursesw. On Debian: sudo packaging/install-deps build)
@@ -52,7 +56,7 @@ all: $(BINS)
 # Other flags than last time make other objects: everything that is compiled depends on this file.
 FLAGS_FILE := $(BUILD)/flags
 FLAGS_NOW := $(strip $(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS))
-ifneq ($(filter-out help clean deps lint check-model,$(or $(MAKECMDGOALS),all)),)
+ifneq ($(filter-out help clean deps lint check-model install-files uninstall,$(or $(MAKECMDGOALS),all)),)
 ifneq ($(file <$(FLAGS_FILE)),$(FLAGS_NOW))
 $(shell mkdir -p $(BUILD))$(file >$(FLAGS_FILE),$(FLAGS_NOW))
 endif
@@ -99,6 +103,12 @@ unit: $(UNIT_BINS)
 $(BUILD)/test/test_%: $(BUILD)/obj/test/unit/test_%.o $(UNIT_OBJ) $(CLI) $(LIB)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS) -lcmocka
+
+# The unit tests alone, as whoever asks, with what is installed: for package builders. test/run does more.
+check-unit: unit
+	@failed=; for program in $(UNIT_BINS); do \
+		CMOCKA_MESSAGE_OUTPUT=STDOUT timeout 600 $$program || failed="$$failed $$program"; \
+	done; [ -z "$$failed" ] || { echo "failed:$$failed" >&2; exit 1; }
 
 check:
 	test/run
@@ -175,27 +185,7 @@ $(LINT)/%.tidy: %.c .clang-tidy
 	$(call TIDY_ONE,$(TIDY_CFLAGS))
 
 # --- everything else ------------------------------------------------------------------------------
-DATADIR := $(DESTDIR)$(PREFIX)/share
-
-install: all
-	install -d $(DESTDIR)$(PREFIX)/bin $(DATADIR)/bash-completion/completions
-	install -m 0755 $(BINS) $(DESTDIR)$(PREFIX)/bin/
-	for page in $(wildcard man/*.[1-8]); do \
-		install -D -m 0644 "$$page" "$(DATADIR)/man/man$${page##*.}/$${page##*/}" || exit 1; \
-	done
-	for file in $(wildcard completions/*.bash); do \
-		name=$${file##*/}; \
-		install -m 0644 "$$file" "$(DATADIR)/bash-completion/completions/$${name%.bash}" || \
-			exit 1; \
-	done
-
-uninstall:
-	rm -f $(patsubst $(BUILD)/bin/%,$(DESTDIR)$(PREFIX)/bin/%,$(BINS))
-	rm -f $(patsubst completions/%.bash,$(DATADIR)/bash-completion/completions/%,\
-		$(wildcard completions/*.bash))
-	for page in $(wildcard man/*.[1-8]); do \
-		rm -f "$(DATADIR)/man/man$${page##*.}/$${page##*/}"; \
-	done
+include packaging/install.mk
 
 deps:
 	packaging/install-deps all
@@ -225,11 +215,11 @@ help:
 	@echo 'make demo         the tour: one microVM forked to ten (packaging/quickstart)'
 	@echo 'make deps         what all of this needs, by apt (packaging/install-deps all)'
 	@echo 'make firecracker  a Firecracker binary (packaging/get-firecracker)'
-	@echo 'make install      to PREFIX=$(PREFIX), below DESTDIR; make uninstall undoes it'
+	@echo 'make install      to PREFIX=$(PREFIX), below DESTDIR; make uninstall undoes it (docs/packaging.md)'
 	@echo 'make clean        remove build/'
 
 # Kept, though only patterns lead to them. Not .SECONDARY, which would leave out one that is new.
 .PRECIOUS: $(BUILD)/obj/%.o
-.PHONY: all guest unit check check-model fuzzers fuzz bench bench-bins lint tidy install uninstall \
-	deps firecracker demo clean help
+.PHONY: all guest unit check check-unit check-model fuzzers fuzz bench bench-bins lint tidy install \
+	install-files uninstall deps firecracker demo clean help
 -include $(shell find $(BUILD)/obj $(FUZZ)/obj $(LINT) -name '*.d' 2>/dev/null)
