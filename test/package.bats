@@ -204,6 +204,11 @@ make_other_package() {
 	[ "$(find "$chroot/var/lib/vmctl/guests" -name vmm.sock | wc -l)" = 1 ]
 	files | grep -v -F './var/lib/vmctl' | diff before -
 	# Installed again, it finds its data; and when that is gone, a purge takes the rest.
-	in_chroot 'dpkg -i /tmp/vmctl_*.deb && vmctl rm --force web && dpkg --purge vmctl'
+	in_chroot 'dpkg -i /tmp/vmctl_*.deb
+		vmctl standby web && vmctl restore web && vmctl rm --force web
+		note="$(stat -c "%d %i" /var/lib/vmctl/run) /var/lib/vmctl/run"
+		grep -qxF "$note" /dev/shm/vmctl-*.root
+		dpkg --purge vmctl
+		! grep -qxF "$note" /dev/shm/vmctl-*.root'
 	files | diff before -
 }
