@@ -14,7 +14,27 @@ setup() {
 	export LC_ALL=C.UTF-8
 }
 
+# What runs in the terminal is ended before the terminal is: of a terminal that goes away comes SIGCONT, which
+# stops the leak check of a sanitized program for ever.
+end_what_runs() {
+	local shell pids
+	shell=$(tmux -S tmux list-panes -F '#{pane_pid}' 2>/dev/null) || return 0
+	pids=$(pgrep -P "$shell") || return 0
+	# shellcheck disable=SC2086 # a list of processes
+	kill -TERM $pids 2>/dev/null || true
+	# shellcheck disable=SC2086
+	wait_for are_gone $pids
+}
+
+are_gone() {
+	local pid
+	for pid; do
+		[ ! -e "/proc/$pid" ] || return 1
+	done
+}
+
 teardown() {
+	end_what_runs
 	tmux -S tmux kill-server 2>/dev/null || true
 	jobs_teardown
 	vm_teardown
