@@ -169,6 +169,10 @@ some_states() {
 	assert_equal "$(offered create --accelerator '')" 'auto kvm tcg'
 	assert_equal "$(offered snapshot adopt --relocate '')" 'alias auto rewrite'
 	assert_equal "$(offered create --vcpus '')" ''
+	assert_equal "$(offered ls --format '')" ''
+	assert_equal "$(offered top --sort '')" 'cpu name pss time'
+	assert_equal "$(offered config show '')" "$(vmctl config show --format '{{.Key}}' | sort | xargs)"
+	assert_equal "$(offered config show root '')" "$(offered config show '')"
 	assert_equal "$(offered create --hypervisor '' | wc -w)" \
 		"$(($(vmctl doctor -o json | jq '[.[] | select(.capabilities)] | length') + 1))"
 	for word in $(offered ls -o ''); do
@@ -255,6 +259,10 @@ some_states() {
 	assert_equal "$(offered snapshot create --label '')" 'app= tier='
 	assert_equal "$(offered snapshot create --label app=)" 'db web'
 	assert_equal "$(head_of snapshot create --label=app=w)" 'words --label=app='
+	assert_equal "$(offered label '')" "$(offered inspect '')"
+	assert_equal "$(offered label stopped '')" 'app= tier='
+	assert_equal "$(offered label stopped new- app=)" 'db web'
+	assert_equal "$(offered ls -l '')" 'app= tier='
 }
 
 @test "names of a standby that was really made, and of the data root that is named on the line" {
