@@ -230,6 +230,14 @@ static int print_rows(const struct cli *cli, const struct shown *shown, const bo
 	return 0;
 }
 
+static void print_keys(void)
+{
+	char key[VM_SETTING_KEY_SIZE];
+
+	for (size_t row = 0; row < row_count(); row++)
+		(void)puts(row_key(row, key));
+}
+
 static int run_show(struct cli *cli, struct vm_err *err)
 {
 	const struct config_options *options = cli->options;
@@ -240,6 +248,10 @@ static int run_show(struct cli *cli, struct vm_err *err)
 
 	if (options->value && cli->output == CLI_JSON)
 		return cli_usage(cli, err, "--value goes neither with -o nor with --format");
+	if (options->names) {
+		print_keys();
+		return 0;
+	}
 	if (choose_rows(cli, wanted, &count, err) < 0)
 		return -1;
 	shown.root_path = vm_root_path(cli->root_option, err);
@@ -258,6 +270,7 @@ static int run_show(struct cli *cli, struct vm_err *err)
 
 static const struct cli_option show_options[] = {
         {"value", KEY_VALUE, NULL, "print the values alone, one a line", 0, false},
+        {"names", KEY_NAMES, NULL, NULL, 0, false}, /* for shell completion: the keys */
         {NULL, 0, NULL, NULL, 0, false},
 };
 

@@ -48,6 +48,11 @@ function __vmctl_complete
     end
 end
 
+# fish has completions for a vmctl of another system, and would load them beside these when this file is
+# read by `source`. So they are loaded now, and go.
+complete -C 'vmctl ' >/dev/null
+complete -c vmctl -e
+
 # All that are in PATH; and fish loads this file under the name of the program it is for.
 set -l __vmctl_programs $PATH/vmctl-*
 for program in vmctl (string replace -r '.*/' '' -- $__vmctl_programs (status basename))

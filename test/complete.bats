@@ -156,6 +156,18 @@ some_states() {
 	done
 }
 
+@test "fish forgets what it has for another vmctl, also where the completions are read by hand" {
+	mkdir -p fish/completions
+	echo "complete -c vmctl -a of-another-system" >fish/completions/vmctl.fish
+	XDG_CONFIG_HOME=$PWD HOME=$PWD run -0 fish -c "source '$top/completions/vmctl.fish'; complete -C 'vmctl '"
+	assert_line --partial 'ls'
+	refute_output --partial of-another-system
+	# And it is loaded as fish does it by itself.
+	cp "$top/completions/vmctl.fish" fish/completions/
+	XDG_CONFIG_HOME=$PWD HOME=$PWD run -0 fish -c "complete -C 'vmctl tree --fo'"
+	assert_output --partial -- '--format'
+}
+
 @test "values are offered as the option's argument is called" {
 	assert_equal "$(offered ls --state '')" 'failed paused running standby stopped'
 	assert_equal "$(offered ls --state=running,paused,)" 'failed standby stopped'
@@ -169,6 +181,10 @@ some_states() {
 	assert_equal "$(offered create --accelerator '')" 'auto kvm tcg'
 	assert_equal "$(offered snapshot adopt --relocate '')" 'alias auto rewrite'
 	assert_equal "$(offered create --vcpus '')" ''
+	assert_equal "$(offered ls --format '')" ''
+	assert_equal "$(offered top --sort '')" 'cpu name pss time'
+	assert_equal "$(offered config show '')" "$(vmctl config show --format '{{.Key}}' | sort | xargs)"
+	assert_equal "$(offered config show root '')" "$(offered config show '')"
 	assert_equal "$(offered create --hypervisor '' | wc -w)" \
 		"$(($(vmctl doctor -o json | jq '[.[] | select(.capabilities)] | length') + 1))"
 	for word in $(offered ls -o ''); do
@@ -255,6 +271,10 @@ some_states() {
 	assert_equal "$(offered snapshot create --label '')" 'app= tier='
 	assert_equal "$(offered snapshot create --label app=)" 'db web'
 	assert_equal "$(head_of snapshot create --label=app=w)" 'words --label=app='
+	assert_equal "$(offered label '')" 'failed failed/two paused running standby stopped stopped/one'
+	assert_equal "$(offered label stopped '')" 'app= tier='
+	assert_equal "$(offered label stopped new- app=)" 'db web'
+	assert_equal "$(offered ls -l '')" 'app= tier='
 }
 
 @test "names of a standby that was really made, and of the data root that is named on the line" {

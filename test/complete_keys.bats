@@ -141,6 +141,15 @@ verb_lines() {
 	done
 }
 
+@test "zsh and fish show a description as it is, backslashes and all" {
+	local shell
+	for shell in zsh fish; do
+		open_shell $shell 120
+		press 'vmctl ls --'
+		wait_for shows "[{][{]\.Name[}][}]\\\\t[{][{]\.State[}][}]"
+	done
+}
+
 @test "zsh, fish and bash list what can be started, with its state, and nothing else" {
 	local shell
 	for name in db cache web; do

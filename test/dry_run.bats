@@ -78,8 +78,11 @@ fork_in() {
 		'true [base,standby,remove,[disk root,memory],null,off,stopped,remove,[disk root],null]'
 	assert [ "$(jq '[.instances[].freed_bytes] | min' <<<"$output")" -gt 0 ]
 	assert [ "$(jq '.freed_bytes - ([.instances[].freed_bytes] | add)' <<<"$output")" -ge 0 ]
-	dry 0 rm --dry-run off -q
-	assert_output "$(field off .id)"
+	# As everywhere, -q is stronger than -o.
+	for output in table json yaml; do
+		dry 0 rm --dry-run off -q -o $output
+		assert_output "$(field off .id)"
+	done
 	# The others are told, and the exit status is that of the first failure.
 	dry 6 rm --dry-run web off nosuch
 	assert_line --index 0 --partial $'off\twould be removed'

@@ -46,6 +46,12 @@ help_synopsis() {
 	"$@" --help | sed -n '1s/^Usage: //; 1,/^$/p' | xargs
 }
 
+@test "an option that a verb has instead of the common one is in its help once" {
+	run -0 vmctl snapshot export --help
+	[ "$(grep -e '-o, --output' <<<"$output" | awk '{ print $2, $3 }')" = '--output FILE' ] ||
+		fail "$output"
+}
+
 @test "the list of verbs is the list of programs" {
 	for verb in $verbs; do
 		[ -x "$bin/vmctl-$verb" ] || fail "no program for $verb"

@@ -51,9 +51,12 @@ widest() {
 
 # A comment and labels with all that YAML could take for something else, or a terminal for a command.
 nasty=(yes No null '~' '' 1 1e5 0x1f 1_000 .5 -7 2026-11-23 12:30:00 ' a' 'a ' 'a: b' 'a:' 'a #b' '#' '- a' '?'
-	'[a]' '{a: b}' '&a' '*a' '!a' '|' '>' '%a' '@a' '`a' "it's" "'" '"' '\n' \\ '<<' '=' --- ... $'a\nb' $'a\n' $'\n'
-	$'\t' $'\x1b[31mred' $'\x7f' $'\xc2\x85' $'\xc2\x9bm' $'\xe2\x80\xa8' $'\xef\xbb\xbfbom' été 漢字 😀 true
+	'[a]' '{a: b}' '&a' '*a' '!a' '|' '>' '%a' '@a' '`a' "it's" "'" '"' '\n' \\ '<<' '=' --- ...
+	$'\xc2\x85' $'\xc2\x9bm' $'\xe2\x80\xa8' $'\xef\xbb\xbfbom' été 漢字 😀 true
 	"$(printf 'long %.0s' {1..40})")
+
+# And what only a comment can have.
+controls=($'a\nb' $'a\n' $'\n' $'\t' $'\x1b[31mred' $'\x7f')
 
 make_nasty() {
 	local i arguments=()
@@ -63,6 +66,9 @@ make_nasty() {
 	done
 	vmctl snapshot create web one "${arguments[@]}" --label yes=1 --label 1=a --label null=b --label 1.5=c \
 		--comment $'first\nsecond: \x1b[31m漢字 and é' >/dev/null
+	for i in "${!controls[@]}"; do
+		vmctl snapshot create web "c$i" --comment "${controls[i]}" >/dev/null
+	done
 }
 
 # --- YAML -----------------------------------------------------------------------------------------
@@ -89,6 +95,7 @@ make_nasty() {
 @test "output: -o yaml quotes what would read back as something else" {
 	make_nasty
 	same_as_json vmctl snapshot inspect web/one
+	same_as_json vmctl snapshot ls
 	vmctl snapshot inspect web/one -o yaml >by_yaml
 	for line in "    k0: 'yes'" "    k2: 'null'" "    k4: ''" "    k5: '1'" "    '1': a" "    'yes': '1'"; do
 		grep -qxF -- "${line#  }" by_yaml
@@ -221,7 +228,7 @@ json_of() {
 
 @test "output: -0 is refused where nothing ends with it" {
 	make_stopped web
-	for command in 'ls' 'ls -o json' 'snapshot ls' 'snapshot gc' 'inspect web' 'events' 'rm web -o yaml' \
+	for command in 'ls' 'ls -o json' 'tree' 'snapshot ls' 'snapshot gc' 'inspect web' 'events' 'rm web -o yaml' \
 		'rm web -o json'; do
 		# shellcheck disable=SC2086 # words
 		run -2 vmctl $command -0
@@ -293,7 +300,7 @@ json_of() {
 		run -1 grep -q $'\x1b\\[31m' $file
 	done
 	# A script gets what there is.
-	[[ $(vmctl snapshot ls --format '{{.Comment}}') == $'first\nsecond: \x1b[31m漢字 and é' ]]
+	[[ $(vmctl snapshot ls --format '{{.Comment}}') == *$'first\nsecond: \x1b[31m漢字 and é'* ]]
 	LC_ALL=C on_terminal 200 'vmctl snapshot ls' >shown
 	grep -q 'first second: ?\[31m?? and ?' shown
 }

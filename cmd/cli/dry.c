@@ -213,6 +213,6 @@ int cli_dry_run(struct cli *cli, const struct cli_dry_run *how, int count, struc
 	    vm_dry_run_weigh(&cli->op, found.list, found.count, &found.freed_bytes, err) < 0)
 		return -1;
 	cli_progress_hide(&cli->progress);
-	return cli->output == CLI_JSON ? print_json(cli, how, &found, err)
-	                               : print_text(cli, how, &found, err);
+	return cli->output == CLI_JSON && !cli->quiet ? print_json(cli, how, &found, err)
+	                                              : print_text(cli, how, &found, err);
 }

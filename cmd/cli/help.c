@@ -66,12 +66,13 @@ static void print_option(const struct cli_option *option)
 	print_wrapped(option->help, HELP_COLUMN, HELP_COLUMN);
 }
 
-static void print_options(const char *title, const struct cli_option *options, unsigned flags)
+static void print_common_options(unsigned flags)
 {
-	(void)printf("\n%s:\n", title);
-	for (; options->name != NULL; options++)
-		if (options->help != NULL && cli_has_option(options, flags))
-			print_option(options);
+	(void)puts("\nCommon options:");
+	for (const struct cli_option *option = cli_common_options; option->name != NULL; option++)
+		if (cli_has_option(option, flags) &&
+		    (option->key != 'o' || (flags & CLI_WRITES) == 0)) /* that is among its own */
+			print_option(option);
 }
 
 const char *cli_command(const struct cli *cli, char buf[CLI_COMMAND_SIZE])
@@ -110,8 +111,11 @@ void cli_print_help(const struct cli *cli)
 	if (summary != NULL)
 		(void)printf("\n%s.\n", summary);
 	if (verb->options != NULL)
-		print_options("Options", verb->options, verb->flags);
-	print_options("Common options", cli_common_options, verb->flags);
+		(void)puts("\nOptions:");
+	for (const struct cli_option *own = verb->options; own != NULL && own->name != NULL; own++)
+		if (own->help != NULL)
+			print_option(own);
+	print_common_options(verb->flags);
 	if (verb->more_help != NULL)
 		verb->more_help();
 }

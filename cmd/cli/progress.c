@@ -3,8 +3,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <langinfo.h>
-#include <locale.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -14,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "text.h"
 #include "util.h"
 
 enum { PATIENCE_MS = 300, REDRAW_MS = 200, WIDTH_UNKNOWN = 80 };
@@ -143,16 +142,6 @@ static int open_terminal(int fd)
 	return own >= 0 ? own : fcntl(fd, F_DUPFD_CLOEXEC, 3);
 }
 
-static bool speaks_utf8(void)
-{
-	locale_t locale = newlocale(LC_CTYPE_MASK, "", (locale_t)0);
-	bool utf8 = locale != (locale_t)0 && strcmp(nl_langinfo_l(CODESET, locale), "UTF-8") == 0;
-
-	if (locale != (locale_t)0)
-		freelocale(locale);
-	return utf8;
-}
-
 /* One less than there are: in the last one some terminals begin a new line, which is not erased. */
 static int columns_of(int fd)
 {
@@ -270,7 +259,7 @@ static void sleep_until(struct cli_progress *progress, int64_t at_ms)
 static void *draw_all(void *ctx)
 {
 	struct cli_progress *progress = ctx;
-	bool utf8 = speaks_utf8();
+	bool utf8 = cli_locale_is_utf8();
 	VM_AUTO_CLOSE int fd = open_terminal(progress->fd);
 
 	pthread_mutex_lock(&progress->lock);

@@ -33,14 +33,22 @@ size_t cli_table_width(void)
 	return DEFAULT_WIDTH;
 }
 
+bool cli_locale_is_utf8(void)
+{
+	locale_t locale = newlocale(LC_CTYPE_MASK, "", (locale_t)0);
+	bool utf8 = locale != (locale_t)0 && strcmp(nl_langinfo_l(CODESET, locale), "UTF-8") == 0;
+
+	if (locale != (locale_t)0)
+		freelocale(locale);
+	return utf8;
+}
+
 bool cli_utf8(void)
 {
 	static enum { UNKNOWN, NO, YES } utf8;
 
-	if (utf8 == UNKNOWN)
-		utf8 = setlocale(LC_CTYPE, "") != NULL && strcmp(nl_langinfo(CODESET), "UTF-8") == 0
-		               ? YES
-		               : NO;
+	if (utf8 == UNKNOWN) /* wcwidth() goes by the locale that is set */
+		utf8 = cli_locale_is_utf8() && setlocale(LC_CTYPE, "") != NULL ? YES : NO;
 	return utf8 == YES;
 }
 

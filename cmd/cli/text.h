@@ -11,7 +11,11 @@
 
 /* The columns of the terminal that is standard output ($COLUMNS wins); 0: it is none. */
 size_t cli_table_width(void);
-/* Whether the locale's characters are UTF-8. Reads the locale of the environment once. */
+/* Whether the characters of the environment's locale are UTF-8. Any thread may ask, nothing is set.
+ */
+bool cli_locale_is_utf8(void);
+/* The same, found out once; it sets the locale for the widths below, so only the first thread asks.
+ */
 bool cli_utf8(void);
 
 /*

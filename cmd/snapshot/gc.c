@@ -110,7 +110,7 @@ static int run(struct cli *cli, struct vm_err *err)
 		if (gc.items[i].err.code != VM_OK)
 			cli_fail(cli, &gc.items[i].err);
 	}
-	if (cli->output == CLI_JSON)
+	if (cli->output == CLI_JSON && !cli->quiet)
 		rc = print_json(cli, &gc, options->dry_run, err);
 	else
 		print_text(cli, &gc, options->dry_run);

@@ -10,6 +10,7 @@
 #include <unistd.h>
 #include <wchar.h>
 
+#include "../cli/colour.h"
 #include "interrupt.h"
 #include "util.h"
 
@@ -56,20 +57,32 @@ static const char *const help[] = {
 /* --- the terminal --------------------------------------------------------------------------------
  */
 
+static short curses_colour(enum cli_colour colour)
+{
+	switch (colour) {
+	case CLI_RED:
+		return COLOR_RED;
+	case CLI_GREEN:
+		return COLOR_GREEN;
+	case CLI_YELLOW:
+		return COLOR_YELLOW;
+	case CLI_CYAN:
+		return COLOR_CYAN;
+	default:
+		return -1; /* the terminal's own */
+	}
+}
+
 static void make_colours(struct screen *screen)
 {
-	static const short colours[VM_STATE_COUNT] = {
-	        [VM_STATE_CREATING] = -1,         [VM_STATE_STOPPED] = -1,
-	        [VM_STATE_STANDBY] = COLOR_CYAN,  [VM_STATE_RUNNING] = COLOR_GREEN,
-	        [VM_STATE_PAUSED] = COLOR_YELLOW, [VM_STATE_FAILED] = COLOR_RED,
-	};
 	const char *no = getenv("NO_COLOR");
 
 	if ((no != NULL && no[0] != '\0') || !has_colors() || start_color() == ERR ||
 	    use_default_colors() == ERR)
 		return;
 	for (int i = 0; i < VM_STATE_COUNT; i++)
-		(void)init_pair((short)(FIRST_PAIR + i), colours[i], -1);
+		(void)init_pair((short)(FIRST_PAIR + i),
+		                curses_colour(cli_state_colour((enum vm_state)i)), -1);
 	screen->colour = true;
 }
 
@@ -181,8 +194,7 @@ static void draw_row(const struct screen *screen, const struct cli_top_layout *l
 	if (layout->state_at + width > COLS)
 		width = COLS - layout->state_at;
 	if (screen->colour && width > 0)
-		(void)mvchgat(y, layout->state_at, width,
-		              row->state == VM_STATE_STOPPED ? A_DIM : A_NORMAL,
+		(void)mvchgat(y, layout->state_at, width, A_NORMAL,
 		              (short)(FIRST_PAIR + (int)row->state), NULL);
 }
 
