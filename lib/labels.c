@@ -196,6 +196,15 @@ json_t *vm_labels_to_json(const struct vm_labels *labels)
 	return json;
 }
 
+/* The first vmctl that had labels took any text, and what it has exported shall come back. */
+static void blot_controls(char *value)
+{
+	for (; *value; value++) {
+		if ((unsigned char)*value < 0x20 || *value == 0x7f)
+			*value = '?';
+	}
+}
+
 static int from_json(const json_t *json, struct vm_labels *labels, struct vm_err *err)
 {
 	const char *key;
@@ -204,10 +213,15 @@ static int from_json(const json_t *json, struct vm_labels *labels, struct vm_err
 	json_object_foreach((json_t *)json, key, value)
 	{
 		const char *text = json_string_value(value);
+		VM_AUTO_FREE char *own = NULL;
 
 		if (!text || strlen(text) != json_string_length(value))
 			return vm_err_set(err, VM_ERR_CORRUPT, "label '%.100s' is no text", key);
-		if (vm_labels_set(labels, key, text, err) < 0)
+		own = vm_strdup(text, err);
+		if (!own)
+			return -1;
+		blot_controls(own);
+		if (vm_labels_set(labels, key, own, err) < 0)
 			return -1;
 	}
 	return 0;

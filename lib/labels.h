@@ -51,7 +51,9 @@ int vm_labels_set_text(struct vm_labels *labels, const char *text, struct vm_err
 
 /* An object of strings; new reference, NULL when out of memory. */
 json_t *vm_labels_to_json(const struct vm_labels *labels);
-/* By the rules. Errors: corrupt. `labels` is freed on failure. */
+/*
+ * By the rules, but that control characters become '?'. Errors: corrupt; *ret is untouched then.
+ */
 int vm_labels_from_json(const json_t *json, struct vm_labels *ret, struct vm_err *err);
 
 /* --- selectors ----------------------------------------------------------------------------------

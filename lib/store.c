@@ -118,7 +118,11 @@ static const char *const migrations[SCHEMA_VERSION] = {
         "  instance_id TEXT PRIMARY KEY REFERENCES instance (id) ON DELETE CASCADE,"
         "  comment TEXT, labels TEXT, expires_us INTEGER NOT NULL DEFAULT 0"
         ") WITHOUT ROWID;",
-        /* Instances have labels like images, and are chosen by them. */
+        /*
+         * Instances have labels like images, and are chosen by them. Text that is no JSON object of
+         * strings, which only somebody else can have put there, is left behind: a step that fails
+         * would fail for ever.
+         */
         "CREATE TABLE label ("
         "  instance_id TEXT NOT NULL REFERENCES instance (id) ON DELETE CASCADE,"
         "  key TEXT NOT NULL, value TEXT NOT NULL,"
@@ -128,7 +132,7 @@ static const char *const migrations[SCHEMA_VERSION] = {
         "INSERT OR REPLACE INTO label"
         "  SELECT i.instance_id, l.key, l.value FROM image i,"
         "  json_each(CASE WHEN json_valid(i.labels) THEN i.labels ELSE '{}' END) l"
-        "  WHERE l.type = 'text';"
+        "  WHERE l.type = 'text' AND typeof(l.key) = 'text' AND l.key <> '';"
         "ALTER TABLE image DROP COLUMN labels;",
 };
 

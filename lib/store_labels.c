@@ -60,14 +60,15 @@ int vm_store_change_labels(struct vm_store *store, const char *id, const struct 
                            const char *const *drop, size_t drop_count, const struct vm_event *event,
                            struct vm_err *err)
 {
-	int rc;
+	int rc = 0;
 
 	if (vm_sql_begin(store, err) < 0)
 		return -1;
-	rc = put(store, id, set, err);
 	for (size_t i = 0; rc == 0 && i < drop_count; i++)
 		rc = vm_sql_run(store, err, "DELETE FROM label WHERE instance_id = ? AND key = ?",
 		                "tt", id, drop[i]);
+	if (rc == 0)
+		rc = put(store, id, set, err);
 	if (rc == 0)
 		rc = vm_store_add_event(store, event, err);
 	return vm_sql_end(store, rc, err);

@@ -30,15 +30,15 @@ dry() {
 	assert_equal "$(fingerprint)" "$before"
 }
 
-# fork_in STATE: x, in that state, made of base. `failed`: its VMM was killed and nobody has looked.
+# fork_in STATE: twin-x (no id begins so), in that state, made of base. `failed`: its VMM was killed and nobody has looked.
 fork_in() {
 	case $1 in
-	stopped | standby | running) vmctl fork base x --target-state "$1" ;;
-	paused) vmctl fork base x && vmctl pause x ;;
+	stopped | standby | running) vmctl fork base twin-x --target-state "$1" ;;
+	paused) vmctl fork base twin-x && vmctl pause twin-x ;;
 	failed)
-		vmctl fork base x
-		kill -KILL "$(field x .pid)"
-		vmctl wait --state failed --timeout 60 x
+		vmctl fork base twin-x
+		kill -KILL "$(field twin-x .pid)"
+		vmctl wait --state failed --timeout 60 twin-x
 		;;
 	esac >/dev/null
 }
@@ -52,14 +52,14 @@ fork_in() {
 			echo "$verb in $state"
 			before=$(fingerprint)
 			# shellcheck disable=SC2086 # a verb and its options
-			run vmctl $verb x --dry-run
+			run vmctl $verb twin-x --dry-run
 			status_dry=$status
 			assert_equal "$(fingerprint)" "$before"
-			assert_equal "$(state_of x)" "$state"
+			assert_equal "$(state_of twin-x)" "$state"
 			# shellcheck disable=SC2086
-			run vmctl $verb x
+			run vmctl $verb twin-x
 			assert_equal "$status_dry" "$status"
-			vmctl rm -f x >/dev/null 2>&1 || true
+			vmctl rm -f twin-x >/dev/null 2>&1 || true
 		done
 	done
 }

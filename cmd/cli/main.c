@@ -68,9 +68,11 @@ static int end(struct cli *cli, int rc, const struct vm_err *err)
 		vm_root_close(&cli->root);
 	if (rc < 0)
 		cli_fail(cli, err);
+	/* What cannot be written is told, too: so the end of progress comes last. */
+	cli_progress_hide(&cli->progress);
+	close_stdout(cli);
 	cli_progress_end(&cli->progress);
 	cli_format_free(&cli->format);
-	close_stdout(cli);
 	vm_interrupt_reraise();
 	return (int)cli->status;
 }

@@ -175,8 +175,11 @@ int vm_binary_find(const struct vm_root *root, const struct vm_binary_search *se
 	known = vm_store_binary_version(root->store, &key, info.version, sizeof(info.version), err);
 	if (known < 0)
 		return -1;
-	if (!known && (ask_version(search, info.path, info.version, err) < 0 ||
-	               vm_store_remember_binary(root->store, &key, info.version, err) < 0))
+	if (!known && ask_version(search, info.path, info.version, err) < 0)
+		return -1;
+	/* Who only looks holds no lock, changes nothing, and perhaps may not. */
+	if (!known && root->store_lock.fd >= 0 &&
+	    vm_store_remember_binary(root->store, &key, info.version, err) < 0)
 		return -1;
 	*ret = info;
 	return 0;

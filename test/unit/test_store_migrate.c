@@ -167,6 +167,41 @@ static void replace_by_schema_4(struct fixture *f, const char *then)
 	run_sql(f, then);
 }
 
+/* A step that fails would fail for ever, and with it every verb. */
+static void labels_that_are_no_object_of_strings_do_not_stop_a_migration(void **state)
+{
+	static const char *const texts[] = {
+	        "NULL",
+	        "''",
+	        "'\"text\"'",
+	        "'[\"a\",\"b\"]'",
+	        "'7'",
+	        "'null'",
+	        "'{\"a\":'",
+	        "x'ff00'",
+	        "7",
+	        "'{\"\":\"x\"}'",
+	        "'{\"a\":[1],\"b\":{\"c\":\"d\"}}'",
+	};
+	struct fixture *f = *state;
+
+	for (size_t i = 0; i < VM_ARRAY_LEN(texts); i++) {
+		char query[512];
+
+		snprintf(query, sizeof(query),
+		         "UPDATE instance SET kind = 'image' WHERE name IN ('n1', 'n2');"
+		         "INSERT INTO image (instance_id, labels) SELECT id,"
+		         " CASE name WHEN 'n1' THEN %s ELSE '{\"a\":\"1\",\"a\":\"2\"}' END"
+		         " FROM instance WHERE kind = 'image'",
+		         texts[i]);
+		replace_by_schema_4(f, query);
+		migrate(f);
+		assert_int_equal(sql(f, "SELECT count(*) FROM image"), 2);
+		assert_int_equal(sql(f, "SELECT count(*) FROM label"), 1);
+		assert_int_equal(sql(f, "SELECT count(*) FROM label WHERE value = '2'"), 1);
+	}
+}
+
 static void labels_of_images_move_to_the_table_of_all_labels(void **state)
 {
 	struct fixture *f = *state;
@@ -234,6 +269,7 @@ int main(void)
 	        TEST(a_migration_keeps_indexes_and_what_binds_intents_to_rows),
 	        TEST(a_migrated_store_is_like_a_new_one),
 	        TEST(labels_of_images_move_to_the_table_of_all_labels),
+	        TEST(labels_that_are_no_object_of_strings_do_not_stop_a_migration),
 	        TEST(a_migration_that_is_killed_has_happened_or_not),
 	};
 
