@@ -326,6 +326,50 @@ no_vmm() {
 	assert_equal "$(state_of web)" stopped
 }
 
+@test "another user's link to what is root's decides neither what runs nor what will have run" {
+	local theirs=$PWD/theirs
+	[ "$(id -u)" = 0 ] || skip 'files of others need root'
+	create web
+	hook pre-start 20-log 'echo ours >>"$LOG"' "$PWD/ours/hooks.d"
+	hook pre-start 20-log 'echo theirs >>"$LOG"' "$theirs/evil/hooks.d"
+	ln -s "$PWD/ours" "$theirs/vmctl"
+	chown -hR 65534 "$theirs"
+	XDG_CONFIG_HOME=$theirs run -2 --separate-stderr vmctl start web
+	[[ $stderr = *"$theirs/vmctl belongs to "*' (uid 65534)'* ]] || fail "$stderr"
+	# The link is root's, but its place is not.
+	chown -h 0 "$theirs/vmctl"
+	XDG_CONFIG_HOME=$theirs run -2 --separate-stderr vmctl start web
+	[[ $stderr = *"$theirs belongs to "*' (uid 65534)'* ]] || fail "$stderr"
+	# What has become another's after it was found.
+	chown 0 "$theirs"
+	hook pre-start 10-move 'ln -sfn evil "$XDG_CONFIG_HOME/vmctl"' "$PWD/ours/hooks.d"
+	XDG_CONFIG_HOME=$theirs run -2 --separate-stderr vmctl start web
+	[[ $stderr = *"20-log belongs to "*' (uid 65534)'* ]] || fail "$stderr"
+	# A hook that is a link, to where others can put something else.
+	hook pre-start 20-log 'echo linked >>"$LOG"' "$PWD/there"
+	hook pre-start 10-first : "$own"
+	ln -s "$PWD/there/pre-start/20-log" "$own/pre-start/20-link"
+	chmod 0777 "$PWD/there"
+	run -2 --separate-stderr vmctl start web
+	[[ $stderr = *"$PWD/there can be written by others (mode 0777)"* ]] || fail "$stderr"
+	assert_equal "$(cat "$LOG")" ''
+	assert_equal "$(state_of web)" stopped
+	chmod 0755 "$PWD/there"
+	vmctl start web
+	assert_equal "$(cat "$LOG")" linked
+}
+
+@test "without a home there are no hooks of a user, and a file hooks.d is a mistake" {
+	create web
+	hook pre-start 10-log 'echo "$VMCTL_INSTANCE_NAME" >>"$LOG"'
+	env -u XDG_CONFIG_HOME HOME=/dev/null vmctl start web
+	assert_equal "$(cat "$LOG")" web
+	mkdir -p "${user%/*}"
+	touch "$user"
+	run -1 --separate-stderr vmctl rm --force web
+	[[ $stderr = *"$user: Not a directory"* ]] || fail "$stderr"
+}
+
 @test "a hook that cannot be executed is told with what its first line may lack" {
 	create web
 	hook pre-rm 10-bad ''
