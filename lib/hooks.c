@@ -88,9 +88,10 @@ void vm_hooks_post(struct vm_op *op, const struct vm_hooks *hooks, const struct 
 
 struct guard {
 	const struct vm_hooked *hooked;
-	bool ran;     /* the pre-hooks */
-	bool missed;  /* the steps would act, and the pre-hooks have not run */
-	bool changed; /* the steps have acted */
+	bool ran;       /* the pre-hooks */
+	bool missed;    /* the steps would act, and the pre-hooks have not run */
+	bool changed;   /* the steps have acted */
+	json_t *labels; /* of what the steps remove; owned */
 };
 
 /*
@@ -109,6 +110,8 @@ static int guarded_steps(struct vm_op *op, struct vm_held *held, const void *arg
 		guard->missed = true;
 		return 1;
 	}
+	if (guard->hooked->event == VM_HOOK_RM && !guard->labels)
+		guard->labels = vm_hook_labels(op->root, &held->row);
 	rc = guard->hooked->steps(op, held, guard->hooked->arg, err);
 	guard->changed = rc == 0;
 	return rc;
@@ -193,7 +196,8 @@ int vm_hooks_held_run(struct vm_op *op, const struct vm_hooked *hooked, const ch
 		rc = run_hooked(op, &hooks, &guard, selector, &row, err);
 		if (rc == 0 && guard.changed) {
 			const struct vm_hook_call call = {.instance = &row,
-			                                  .request = hooked->request};
+			                                  .request = hooked->request,
+			                                  .labels = guard.labels};
 
 			vm_hooks_post(op, &hooks, &call);
 		}
@@ -202,6 +206,7 @@ int vm_hooks_held_run(struct vm_op *op, const struct vm_hooked *hooked, const ch
 		else
 			vm_instance_free(&row);
 	}
+	json_decref(guard.labels);
 	json_decref(hooked->request);
 	return rc;
 }

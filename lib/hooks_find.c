@@ -28,6 +28,18 @@ const char *vm_hook_name(enum vm_hook_when when, enum vm_hook_event event,
 	return buf;
 }
 
+bool vm_hook_is_name(const char *text)
+{
+	char name[VM_HOOK_NAME_SIZE];
+
+	for (int event = 0; event < VM_HOOK_EVENTS; event++)
+		for (int when = VM_HOOK_PRE; when < VM_HOOK_WHENS; when++)
+			if (strcmp(text, vm_hook_name((enum vm_hook_when)when,
+			                              (enum vm_hook_event)event, name)) == 0)
+				return true;
+	return false;
+}
+
 /*
  * A directory that may not be there: 1 opened, 0 not there, -1. It is no link: what that leads to
  * may be root's and full of programs, but it is not meant to be run by us.
