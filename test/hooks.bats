@@ -93,6 +93,19 @@ no_vmm() {
 	jq -s -e '.[2].request == {force: true}' "$LOG"
 }
 
+@test "a hook is told the labels of the instance and of its source, also of one that was removed" {
+	every_event 'jq -r "[.hook, (.instance.labels | tojson), (.source.labels | tojson)] | join(\" \")" >>"$LOG"'
+	create web --label tier=front
+	vmctl fork web twin --target-state stopped --label tier=back --label no=1
+	vmctl rm twin
+	diff - "$LOG" <<-'END'
+		pre-fork null {"tier":"front"}
+		post-fork {"no":"1","tier":"back"} {"tier":"front"}
+		pre-rm {"no":"1","tier":"back"} null
+		post-rm {"no":"1","tier":"back"} null
+	END
+}
+
 @test "a verb with nothing to do, and one that is refused, runs no hooks" {
 	every_event 'echo "$VMCTL_HOOK" >>"$LOG"'
 	make_running web
@@ -177,6 +190,8 @@ no_vmm() {
 	[[ $stderr = *"vmctl-fork: warning: post-fork hook $own/post-fork/10-log: exit status 4"* ]] || fail "$stderr"
 	assert_equal "$(cat "$LOG")" twin
 	assert_equal "$(vmctl events --outcome hook -o json | jq -r '"\(.verb) \(.name)"')" 'post-fork twin'
+	assert_equal "$(vmctl events --verb post-fork,rm -o json | jq -r .name)" twin
+	run -2 vmctl events --verb post-frok
 	assert_equal "$(vmctl stats -o json | jq '.counters.operations["post-fork"].hook')" 1
 }
 

@@ -68,10 +68,16 @@ static void print_option(const struct cli_option *option)
 
 static void print_options(const char *title, const struct cli_option *options, unsigned flags)
 {
-	(void)printf("\n%s:\n", title);
-	for (; options->name != NULL; options++)
-		if (options->help != NULL && cli_has_option(options, flags))
-			print_option(options);
+	bool any = false;
+
+	for (; options->name != NULL; options++) {
+		if (options->help == NULL || !cli_has_option(options, flags))
+			continue;
+		if (!any)
+			(void)printf("\n%s:\n", title);
+		any = true;
+		print_option(options);
+	}
 }
 
 const char *cli_command(const struct cli *cli, char buf[CLI_COMMAND_SIZE])
