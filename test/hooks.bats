@@ -154,7 +154,7 @@ no_vmm() {
 		run -15 --separate-stderr vmctl $verb
 		assert_equal "$output" ''
 		event=pre-${verb%% *}
-		[[ $stderr = *'no, not now'*"vmctl-${verb%% *}: $event hook $own/$event/10-log: exit status 3"* ]] ||
+		[[ $stderr = *'no, not now'*"vmctl-${verb%% *}: web: $event hook $own/$event/10-log: exit status 3"* ]] ||
 			fail "$stderr"
 		assert_equal "$(snapshot_root)" "$before"
 	done
@@ -187,7 +187,7 @@ no_vmm() {
 	create web
 	run -0 --separate-stderr vmctl fork web twin --target-state stopped
 	assert_equal "$output" twin
-	[[ $stderr = *"vmctl-fork: warning: post-fork hook $own/post-fork/10-log: exit status 4"* ]] || fail "$stderr"
+	[[ $stderr = *"vmctl-fork: warning: twin: post-fork hook $own/post-fork/10-log: exit status 4"* ]] || fail "$stderr"
 	assert_equal "$(cat "$LOG")" twin
 	assert_equal "$(vmctl events --outcome hook -o json | jq -r '"\(.verb) \(.name)"')" 'post-fork twin'
 	assert_equal "$(vmctl events --verb post-fork,rm -o json | jq -r .name)" twin
@@ -217,6 +217,23 @@ no_vmm() {
 	wait_for is_gone pid
 	grep -q 'interrupted by SIGINT' err
 	assert_equal "$(state_of web)" stopped
+	assert_clean
+}
+
+@test "a verb that is interrupted in its post-hooks has done its work, and leaves out the rest of them" {
+	hook post-fork 10-slow 'cd "$(dirname "$LOG")"; mkfifo fifo; echo $$ >pid.new; mv pid.new pid; read <fifo'
+	hook post-fork 20-next 'echo next >>"$LOG"'
+	create web
+	env --default-signal=INT vmctl fork web -n 2 --name 'job-{}' --target-state stopped >out 2>err 3>&- &
+	wait_for test -e pid
+	kill -INT $!
+	wait $! && return 1
+	wait_for is_gone pid
+	assert_equal "$(cat out)" $'job-1\njob-2'
+	assert_equal "$(grep -c ': warning: job-[12]: post-fork hook .*interrupted by SIGINT' err)" 4
+	assert_equal "$(vmctl events --verb post-fork -o json | jq -r '"\(.name) \(.outcome)"' | uniq -c | xargs)" \
+		'2 job-1 system 2 job-2 system'
+	assert_equal "$(cat "$LOG")" ''
 	assert_clean
 }
 
