@@ -230,12 +230,14 @@ static int print_rows(const struct cli *cli, const struct shown *shown, const bo
 	return 0;
 }
 
-static void print_keys(void)
+/* For shell completion: whatever the files say. */
+static int print_keys(const struct cli *cli)
 {
 	char key[VM_SETTING_KEY_SIZE];
 
 	for (size_t row = 0; row < row_count(); row++)
-		(void)puts(row_key(row, key));
+		cli_print_word(cli, row_key(row, key));
+	return 0;
 }
 
 static int run_show(struct cli *cli, struct vm_err *err)
@@ -246,12 +248,10 @@ static int run_show(struct cli *cli, struct vm_err *err)
 	char text[VM_SETTING_VALUE_SIZE];
 	size_t count = 0;
 
+	if (options->names)
+		return print_keys(cli);
 	if (options->value && cli->output == CLI_JSON)
 		return cli_usage(cli, err, "--value goes neither with -o nor with --format");
-	if (options->names) {
-		print_keys();
-		return 0;
-	}
 	if (choose_rows(cli, wanted, &count, err) < 0)
 		return -1;
 	shown.root_path = vm_root_path(cli->root_option, err);
@@ -270,7 +270,7 @@ static int run_show(struct cli *cli, struct vm_err *err)
 
 static const struct cli_option show_options[] = {
         {"value", KEY_VALUE, NULL, "print the values alone, one a line", 0, false},
-        {"names", KEY_NAMES, NULL, NULL, 0, false}, /* for shell completion: the keys */
+        {"names", KEY_NAMES, NULL, NULL, 0, false}, /* for shell completion */
         {NULL, 0, NULL, NULL, 0, false},
 };
 

@@ -9,6 +9,7 @@
 #include "cli/table.h"
 #include "cli/verbs.h"
 #include "events.h"
+#include "hooks.h"
 #include "interrupt.h"
 #include "util.h"
 #include "watch.h"
@@ -50,7 +51,8 @@ static const struct cli_option events_options[] = {
         {"since", KEY_SINCE, "WHEN", "only from then on: 10m ago, or 2026-11-23T10:00:00Z", 0,
          false},
         {"until", KEY_UNTIL, "WHEN", "only before then", 0, false},
-        {"verb", KEY_VERB, "VERB[,VERB]", "only of these verbs; 'repair' is one", 0, false},
+        {"verb", KEY_VERB, "VERB[,VERB]",
+         "only of these verbs; 'repair' is one, and so is the hook 'post-fork'", 0, false},
         {"outcome", KEY_OUTCOME, "CODE", "only with this outcome: ok, busy, ...", 0, false},
         {"tail", 'n', "LINES", "begin with the last so many events", 0, false},
         {NULL, 0, NULL, NULL, 0, false},
@@ -59,9 +61,21 @@ static const struct cli_option events_options[] = {
 /* --- options -------------------------------------------------------------------------------------
  */
 
+/* What events also have for a verb: those of commands of `snapshot`, and hooks. */
+static bool is_other(const char *word)
+{
+	static const char *const others[] = {VM_VERB_REPAIR, "revert", "adopt",
+	                                     "export",       "import", "compress"};
+
+	for (size_t i = 0; i < VM_ARRAY_LEN(others); i++)
+		if (strcmp(word, others[i]) == 0)
+			return true;
+	return vm_hook_is_name(word);
+}
+
 static int add_verb(struct events_options *options, const char *word, struct vm_err *err)
 {
-	const char *known = strcmp(word, VM_VERB_REPAIR) == 0 ? word : cli_verb_resolve(word);
+	const char *known = is_other(word) ? word : cli_verb_resolve(word);
 	size_t used = strlen(options->verbs);
 
 	if (known == NULL) {

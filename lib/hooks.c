@@ -8,13 +8,14 @@
 #include "interrupt.h"
 #include "util.h"
 
-static int run_one(struct vm_op *op, const char *hook, const char *file,
+/* The message says for whom it ran: a verb may have many instances. */
+static int run_one(struct vm_op *op, const char *hook, const char *file, const char *name,
                    const struct vm_hook_words *words, struct vm_err *err)
 {
 	vm_op_progress(op, "running %s hook %s", hook, file);
 	if (vm_hook_run(file, words, op->root->config.hooks_timeout_ms, err) == 0)
 		return 0;
-	return vm_err_wrap(err, "%s hook %s", hook, file);
+	return vm_err_wrap(err, "%s: %s hook %s", name, hook, file);
 }
 
 int vm_hooks_pre(struct vm_op *op, const struct vm_hooks *hooks, const struct vm_hook_call *call,
@@ -34,7 +35,7 @@ int vm_hooks_pre(struct vm_op *op, const struct vm_hooks *hooks, const struct vm
 	if (vm_hook_words_make(op, hook, call, &words, err) < 0)
 		return -1;
 	for (size_t i = 0; rc == 0 && i < list->count; i++)
-		rc = run_one(op, hook, list->files[i], &words, err);
+		rc = run_one(op, hook, list->files[i], about->name, &words, err);
 	if (rc < 0 && !err->hint[0])
 		vm_err_hint(err, "%s was not done: nothing was changed", op->verb);
 	return rc;
@@ -75,9 +76,10 @@ void vm_hooks_post(struct vm_op *op, const struct vm_hooks *hooks, const struct 
 		vm_err_clear(&err);
 		began_us = vm_monotonic_us();
 		if (vm_interrupt_check(&err) < 0)
-			vm_err_wrap(&err, "%s hook %s did not run", hook, list->files[i]);
+			vm_err_wrap(&err, "%s: %s hook %s did not run", call->instance->name, hook,
+			            list->files[i]);
 		else
-			run_one(op, hook, list->files[i], &words, &err);
+			run_one(op, hook, list->files[i], call->instance->name, &words, &err);
 		if (err.code != VM_OK)
 			tell_failure(op, hook, call->instance, began_us, &err);
 	}
@@ -88,9 +90,10 @@ void vm_hooks_post(struct vm_op *op, const struct vm_hooks *hooks, const struct 
 
 struct guard {
 	const struct vm_hooked *hooked;
-	bool ran;     /* the pre-hooks */
-	bool missed;  /* the steps would act, and the pre-hooks have not run */
-	bool changed; /* the steps have acted */
+	bool ran;       /* the pre-hooks */
+	bool missed;    /* the steps would act, and the pre-hooks have not run */
+	bool changed;   /* the steps have acted */
+	json_t *labels; /* of what the steps remove; owned */
 };
 
 /*
@@ -109,6 +112,8 @@ static int guarded_steps(struct vm_op *op, struct vm_held *held, const void *arg
 		guard->missed = true;
 		return 1;
 	}
+	if (guard->hooked->event == VM_HOOK_RM && !guard->labels)
+		guard->labels = vm_hook_labels(op->root, &held->row);
 	rc = guard->hooked->steps(op, held, guard->hooked->arg, err);
 	guard->changed = rc == 0;
 	return rc;
@@ -193,7 +198,8 @@ int vm_hooks_held_run(struct vm_op *op, const struct vm_hooked *hooked, const ch
 		rc = run_hooked(op, &hooks, &guard, selector, &row, err);
 		if (rc == 0 && guard.changed) {
 			const struct vm_hook_call call = {.instance = &row,
-			                                  .request = hooked->request};
+			                                  .request = hooked->request,
+			                                  .labels = guard.labels};
 
 			vm_hooks_post(op, &hooks, &call);
 		}
@@ -202,6 +208,7 @@ int vm_hooks_held_run(struct vm_op *op, const struct vm_hooked *hooked, const ch
 		else
 			vm_instance_free(&row);
 	}
+	json_decref(guard.labels);
 	json_decref(hooked->request);
 	return rc;
 }

@@ -33,6 +33,9 @@ enum { VM_HOOK_NAME_SIZE = 16 };
 const char *vm_hook_name(enum vm_hook_when when, enum vm_hook_event event,
                          char buf[VM_HOOK_NAME_SIZE]);
 
+/* Whether it is what vm_hook_name() says of one. */
+bool vm_hook_is_name(const char *text);
+
 /* --- finding them -------------------------------------------------------------------------------
  */
 
@@ -73,6 +76,7 @@ void vm_hooks_free(struct vm_hooks *hooks);
 struct vm_hook_call {
 	const struct vm_instance *instance, *source; /* or NULL */
 	const json_t *request;                       /* borrowed */
+	json_t *labels; /* of an instance that has gone, borrowed; NULL: those it has */
 };
 /*
  * One after the other until one fails. Errors: hook (it failed or took too long), system (also

@@ -28,6 +28,18 @@ const char *vm_hook_name(enum vm_hook_when when, enum vm_hook_event event,
 	return buf;
 }
 
+bool vm_hook_is_name(const char *text)
+{
+	char name[VM_HOOK_NAME_SIZE];
+
+	for (int event = 0; event < VM_HOOK_EVENTS; event++)
+		for (int when = VM_HOOK_PRE; when < VM_HOOK_WHENS; when++)
+			if (strcmp(text, vm_hook_name((enum vm_hook_when)when,
+			                              (enum vm_hook_event)event, name)) == 0)
+				return true;
+	return false;
+}
+
 /*
  * A directory that may not be there: 1 opened, 0 not there, -1. It is no link: what that leads to
  * may be root's and full of programs, but it is not meant to be run by us.
@@ -36,9 +48,13 @@ static int open_dir(int at_fd, const char *name, const char *path, int *ret_fd, 
 {
 	struct stat st;
 	int fd = openat(at_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	int failure = errno;
 
-	if (fd < 0 && errno == ENOENT)
+	/* A home of /dev/null has none either; a file of that name is a mistake. */
+	if (fd < 0 && (failure == ENOENT || (failure == ENOTDIR && lstat(path, &st) < 0 &&
+	                                     (errno == ENOENT || errno == ENOTDIR))))
 		return 0;
+	errno = failure;
 	if (fd < 0) /* also one that cannot be read: its hooks would be passed over */
 		return vm_err_sys(err, "hooks: %s", path);
 	*ret_fd = fd;
@@ -90,10 +106,12 @@ static int read_names(int dir_fd, const char *path, struct names *names, struct 
 		vm_cleanup_close(&fd);
 		return vm_err_sys(err, "hooks: %s", path);
 	}
-	while (rc == 0 && (entry = readdir(dir))) {
+	while (rc == 0 && (errno = 0, entry = readdir(dir))) {
 		if (entry->d_name[0] != '.')
 			rc = add_name(names, entry->d_name, err);
 	}
+	if (rc == 0 && errno != 0) /* the rest would be passed over */
+		rc = vm_err_sys(err, "hooks: %s", path);
 	closedir(dir);
 	if (names->count > 1)
 		qsort(names->list, names->count, sizeof(*names->list), compare);
@@ -111,6 +129,7 @@ static bool is_hook_name(const char *name)
 static int look_at(int dir_fd, const char *name, const char *path, bool *ret_is_file,
                    enum vm_hook_use *ret_use, struct vm_err *err)
 {
+	VM_AUTO_FREE char *real = NULL;
 	struct stat st;
 	bool can_run;
 
@@ -126,7 +145,7 @@ static int look_at(int dir_fd, const char *name, const char *path, bool *ret_is_
 	*ret_use = !is_hook_name(name) ? VM_HOOK_BAD_NAME
 	           : can_run           ? VM_HOOK_RUNS
 	                               : VM_HOOK_NOT_EXECUTABLE;
-	return *ret_use == VM_HOOK_RUNS ? vm_trust_check(&st, path, true, err) : 0;
+	return *ret_use == VM_HOOK_RUNS ? vm_trust_program(path, &real, err) : 0;
 }
 
 struct walk {
@@ -154,14 +173,19 @@ static int walk_dir(const struct walk *walk, int dir_fd, const char *path, struc
 	return 0;
 }
 
-/* Who can write the directory around it can put another in its place. */
-static int check_around(const char *dir, struct vm_err *err)
+/*
+ * Who can write a directory around it, or owns a link that leads there, can put another in its
+ * place.
+ */
+static int check_around(const char *dir, const char *top, struct vm_err *err)
 {
 	struct stat st;
 
-	if (stat(dir, &st) < 0)
+	if (stat(*dir ? dir : "/", &st) < 0)
 		return vm_err_sys(err, "hooks: %s", dir);
-	return vm_trust_check(&st, dir, true, err);
+	if (vm_trust_check(&st, dir, true, err) < 0)
+		return -1;
+	return vm_trust_check_way(top, err);
 }
 
 /* hooks.d of one place. */
@@ -172,7 +196,7 @@ static int walk_place(const char *dir, enum vm_hook_event event, struct walk *wa
 	VM_AUTO_CLOSE int top_fd = -1;
 	int rc = top ? open_dir(AT_FDCWD, top, top, &top_fd, err) : -1;
 
-	if (rc > 0 && check_around(dir, err) < 0)
+	if (rc > 0 && check_around(dir, top, err) < 0)
 		rc = -1;
 	for (int when = VM_HOOK_PRE; rc > 0 && when < VM_HOOK_WHENS; when++) {
 		char name[VM_HOOK_NAME_SIZE];

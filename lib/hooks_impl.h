@@ -15,6 +15,8 @@ struct vm_hook_words {
 int vm_hook_words_make(const struct vm_op *op, const char *hook, const struct vm_hook_call *call,
                        struct vm_hook_words *ret, struct vm_err *err);
 void vm_hook_words_free(struct vm_hook_words *words);
+/* The labels that one has now, an object; null if it has gone. A new reference, or NULL. */
+json_t *vm_hook_labels(const struct vm_root *root, const struct vm_instance *row);
 
 /* --- hooks_run.c */
 

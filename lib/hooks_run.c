@@ -13,12 +13,14 @@
 
 #include "hooks_impl.h"
 #include "interrupt.h"
+#include "trust.h"
 #include "util.h"
 
 enum { GRACE_MS = 2000, REPORT_FD = 3, HOOK_UMASK = 0022 };
 
 struct hook {
 	const char *file;
+	const char *real; /* the same without links */
 	const struct vm_hook_words *words;
 	int input_fd, report_fd;
 	pid_t parent;
@@ -70,7 +72,7 @@ static _Noreturn void become_hook(const struct hook *hook)
 	    prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && getppid() == hook->parent && chdir("/") == 0) {
 		umask(HOOK_UMASK);
 		reset_signals();
-		execve(hook->file, argv, hook->words->environment);
+		execve(hook->real, argv, hook->words->environment);
 	}
 	failure = errno;
 	if (write(report_fd, &failure, sizeof(failure)) < 0)
@@ -160,9 +162,23 @@ static int await_end(pid_t pid, int64_t timeout_ms, struct vm_err *err)
 	return vm_err_hint(err, "hooks.timeout in vmctl.yaml says how long a hook may take");
 }
 
+/*
+ * Looked at again, as it was when the hooks were found: time has gone by, and other hooks. What
+ * runs is what was looked at.
+ */
+static int find_real(const char *file, char **ret_real, struct vm_err *err)
+{
+	if (vm_trust_program(file, ret_real, err) == 0)
+		return 0;
+	if (err->code == VM_ERR_SYSTEM)
+		err->code = VM_ERR_HOOK;
+	return -1;
+}
+
 int vm_hook_run(const char *file, const struct vm_hook_words *words, int64_t timeout_ms,
                 struct vm_err *err)
 {
+	VM_AUTO_FREE char *real = NULL;
 	struct hook hook = {.file = file, .words = words, .report_fd = -1};
 	struct sigaction child;
 	pid_t pid = 0;
@@ -171,6 +187,9 @@ int vm_hook_run(const char *file, const struct vm_hook_words *words, int64_t tim
 	/* Who has called us may have had it ignored, and then nobody learns how a child ended. */
 	if (sigaction(SIGCHLD, NULL, &child) == 0 && child.sa_handler == SIG_IGN)
 		(void)signal(SIGCHLD, SIG_DFL);
+	if (find_real(file, &real, err) < 0)
+		return -1;
+	hook.real = real;
 	hook.input_fd = open_input(words->input, err);
 	if (hook.input_fd < 0)
 		return -1;

@@ -110,7 +110,21 @@ static json_t *text_json(const char *text)
 	return text[0] ? json_string(text) : json_null();
 }
 
-static json_t *row_json(const struct vm_root *root, const struct vm_instance *row)
+json_t *vm_hook_labels(const struct vm_root *root, const struct vm_instance *row)
+{
+	struct vm_labels labels = {0};
+	struct vm_err ignored = {0};
+	json_t *json;
+
+	if (vm_store_get_labels(root->store, row->id, &labels, &ignored) < 0)
+		return json_null(); /* it was removed meanwhile */
+	json = vm_labels_to_json(&labels);
+	vm_labels_free(&labels);
+	return json;
+}
+
+/* `labels` are those of a row that has gone, or NULL. */
+static json_t *row_json(const struct vm_root *root, const struct vm_instance *row, json_t *labels)
 {
 	const char *kind_dir = "";
 	struct vm_err ignored = {0};
@@ -122,16 +136,18 @@ static json_t *row_json(const struct vm_root *root, const struct vm_instance *ro
 	kind_dir = row->kind == VM_KIND_IMAGE ? VM_IMAGES_DIR : VM_GUESTS_DIR;
 	dir = vm_strf(&ignored, "%s/%s/%s", root->path, kind_dir, row->id);
 	spec = row->spec ? json_loads(row->spec, 0, NULL) : NULL;
-	return json_pack(
-	        "{s:s, s:s, s:s, s:s, s:s, s:o, s:i, s:I, s:o, s:o, s:o}", "id", row->id, "name",
-	        row->name, "kind", vm_kind_name(row->kind), "state", vm_state_name(row->state),
-	        "hypervisor", row->hypervisor, "guest_cid",
-	        row->guest_cid ? json_integer((json_int_t)row->guest_cid) : json_null(), "vcpus",
-	        (int)row->vcpus, "memory_bytes", (json_int_t)row->memory_bytes, "parent",
-	        row->parent_id[0] ? json_pack("{s:s, s:o}", "id", row->parent_id, "name",
-	                                      text_json(row->parent_name))
-	                          : json_null(),
-	        "directory", dir ? text_json(dir) : NULL, "spec", spec ? spec : json_null());
+	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:i, s:I, s:o, s:o, s:o, s:o}", "id",
+	                 row->id, "name", row->name, "kind", vm_kind_name(row->kind), "state",
+	                 vm_state_name(row->state), "hypervisor", row->hypervisor, "guest_cid",
+	                 row->guest_cid ? json_integer((json_int_t)row->guest_cid) : json_null(),
+	                 "vcpus", (int)row->vcpus, "memory_bytes", (json_int_t)row->memory_bytes,
+	                 "parent",
+	                 row->parent_id[0] ? json_pack("{s:s, s:o}", "id", row->parent_id, "name",
+	                                               text_json(row->parent_name))
+	                                   : json_null(),
+	                 "directory", dir ? text_json(dir) : NULL, "labels",
+	                 labels ? json_incref(labels) : vm_hook_labels(root, row), "spec",
+	                 spec ? spec : json_null());
 }
 
 int vm_hook_words_make(const struct vm_op *op, const char *hook, const struct vm_hook_call *call,
@@ -145,8 +161,8 @@ int vm_hook_words_make(const struct vm_op *op, const char *hook, const struct vm
 		/* O takes a reference of its own, which must not be const. */
 		json = json_pack("{s:s, s:s, s:o, s:o, s:o, s:O}", "hook", hook, "verb", op->verb,
 		                 "root", text_json(op->root->path), "instance",
-		                 row_json(op->root, call->instance), "source",
-		                 row_json(op->root, call->source), "request",
+		                 row_json(op->root, call->instance, call->labels), "source",
+		                 row_json(op->root, call->source, NULL), "request",
 		                 (json_t *)call->request);
 		words.input = json ? json_dumps(json, JSON_COMPACT) : NULL;
 		json_decref(json);

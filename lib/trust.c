@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "trust.h"
 
+#include <errno.h>
 #include <pwd.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "util.h"
@@ -47,6 +50,49 @@ int vm_trust_check(const struct stat *st, const char *path, bool strict, struct 
 	           "%s can be written by others (mode %04o), and vmctl runs as root", path,
 	           (unsigned)st->st_mode & 07777);
 	return vm_err_hint(err, "chmod go-w it");
+}
+
+/*
+ * A directory or link on the way. Whose it is may change where it leads to; so may others who can
+ * write the directory, but for the names of others in one with the sticky bit, as /tmp.
+ */
+static int check_step(const char *path, struct vm_err *err)
+{
+	struct stat st;
+
+	if (lstat(path, &st) < 0)
+		return vm_err_sys(err, "%s", path);
+	if (S_ISLNK(st.st_mode) || (st.st_mode & S_ISVTX) != 0)
+		st.st_mode &= ~(mode_t)(S_IWGRP | S_IWOTH);
+	return vm_trust_check(&st, path, true, err);
+}
+
+int vm_trust_check_way(const char *path, struct vm_err *err)
+{
+	VM_AUTO_FREE char *way = vm_strdup(path, err);
+	char *slash = way ? strrchr(way, '/') : NULL;
+
+	if (!way)
+		return -1;
+	for (; slash && slash > way; slash = strrchr(way, '/')) {
+		*slash = '\0';
+		if (check_step(way, err) < 0)
+			return -1;
+	}
+	return check_step("/", err);
+}
+
+int vm_trust_program(const char *path, char **ret_real, struct vm_err *err)
+{
+	VM_AUTO_FREE char *real = realpath(path, NULL);
+	struct stat st;
+
+	if (!real || stat(real, &st) < 0)
+		return vm_err_sys(err, "%s", path);
+	if (vm_trust_check(&st, path, true, err) < 0 || vm_trust_check_way(real, err) < 0)
+		return -1;
+	*ret_real = vm_take_ptr(&real);
+	return 0;
 }
 
 int vm_trust_read(const char *path, bool strict, char **ret_text, size_t *ret_len,

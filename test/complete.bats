@@ -176,6 +176,7 @@ some_states() {
 	assert_equal "$(offered fork --targ=)" 'running standby stopped'
 	assert_equal "$(offered events --outcome '' | tr ' ' '\n' | grep -c -E '^(ok|busy|needs_repair)$')" 3
 	assert_equal "$(offered events --verb '' | tr ' ' '\n' | grep -c -E '^(fork|repair|snapshot)$')" 3
+	assert_equal "$(offered events --verb fork,post- | tr ' ' '\n' | grep -c -E '^post-(fork|start|restore|standby|rm)$')" 5
 	assert_equal "$(offered create --network '')" 'none tap= user'
 	assert_equal "$(offered create --machine '')" 'microvm q35'
 	assert_equal "$(offered create --accelerator '')" 'auto kvm tcg'
@@ -192,6 +193,20 @@ some_states() {
 	done
 	assert_equal "$(offered ls -oj)" "$(offered ls -o '')"
 	assert_equal "$(offered stats -o '')" "$(echo "$(offered ls -o '') prometheus" | xargs -n 1 | sort | xargs)"
+}
+
+@test "settings, and templates of the data root on the line, are offered by name, whatever the files say" {
+	mkdir -p other/templates
+	touch other/templates/{web,db}.yaml
+	echo 'wiat: 3' >other/vmctl.yaml
+	assert_equal "$(offered create --root other --template '')" 'db web'
+	assert_equal "$(offered config show '')" "$(vmctl config show --names | sort | xargs)"
+	assert_equal "$(offered config show '' | tr ' ' '\n' | grep -c -E '^(root|wait|limits\.max_running|hooks\.timeout)$')" 4
+	assert_equal "$(offered config --root other show wait '' | tr ' ' '\n' | grep -c '^memory\.')" 2
+	# All of them are keys.
+	vmctl config show --names | xargs vmctl config show >/dev/null
+	# bash breaks words at no dot.
+	assert_equal "$(in_bash <<<'vmctl config show limits.max_r' | cut -f 2)" limits.max_running
 }
 
 @test "files are offered where the value is a file, and directories where it is a directory" {

@@ -136,6 +136,8 @@ needs_root() {
 	run -0 vmctl config templates
 	assert_line --regexp "^web +$user/templates/web.yaml +A web server\$"
 	assert_equal "$(vmctl config templates --names)" $'db\nweb'
+	assert_equal "$(vmctl config templates -q)" $'db\nweb'
+	assert_equal "$(vmctl config templates -q -0 | tr '\0' ' ')" 'db web '
 }
 
 @test "create --template makes an instance of the nearest template, and flags win over it" {

@@ -93,6 +93,19 @@ no_vmm() {
 	jq -s -e '.[2].request == {force: true}' "$LOG"
 }
 
+@test "a hook is told the labels of the instance and of its source, also of one that was removed" {
+	every_event 'jq -r "[.hook, (.instance.labels | tojson), (.source.labels | tojson)] | join(\" \")" >>"$LOG"'
+	create web --label tier=front
+	vmctl fork web twin --target-state stopped --label tier=back --label no=1
+	vmctl rm twin
+	diff - "$LOG" <<-'END'
+		pre-fork null {"tier":"front"}
+		post-fork {"no":"1","tier":"back"} {"tier":"front"}
+		pre-rm {"no":"1","tier":"back"} null
+		post-rm {"no":"1","tier":"back"} null
+	END
+}
+
 @test "a verb with nothing to do, and one that is refused, runs no hooks" {
 	every_event 'echo "$VMCTL_HOOK" >>"$LOG"'
 	make_running web
@@ -141,7 +154,7 @@ no_vmm() {
 		run -15 --separate-stderr vmctl $verb
 		assert_equal "$output" ''
 		event=pre-${verb%% *}
-		[[ $stderr = *'no, not now'*"vmctl-${verb%% *}: $event hook $own/$event/10-log: exit status 3"* ]] ||
+		[[ $stderr = *'no, not now'*"vmctl-${verb%% *}: web: $event hook $own/$event/10-log: exit status 3"* ]] ||
 			fail "$stderr"
 		assert_equal "$(snapshot_root)" "$before"
 	done
@@ -174,9 +187,11 @@ no_vmm() {
 	create web
 	run -0 --separate-stderr vmctl fork web twin --target-state stopped
 	assert_equal "$output" twin
-	[[ $stderr = *"vmctl-fork: warning: post-fork hook $own/post-fork/10-log: exit status 4"* ]] || fail "$stderr"
+	[[ $stderr = *"vmctl-fork: warning: twin: post-fork hook $own/post-fork/10-log: exit status 4"* ]] || fail "$stderr"
 	assert_equal "$(cat "$LOG")" twin
 	assert_equal "$(vmctl events --outcome hook -o json | jq -r '"\(.verb) \(.name)"')" 'post-fork twin'
+	assert_equal "$(vmctl events --verb post-fork,rm -o json | jq -r .name)" twin
+	run -2 vmctl events --verb post-frok
 	assert_equal "$(vmctl stats -o json | jq '.counters.operations["post-fork"].hook')" 1
 }
 
@@ -202,6 +217,23 @@ no_vmm() {
 	wait_for is_gone pid
 	grep -q 'interrupted by SIGINT' err
 	assert_equal "$(state_of web)" stopped
+	assert_clean
+}
+
+@test "a verb that is interrupted in its post-hooks has done its work, and leaves out the rest of them" {
+	hook post-fork 10-slow 'cd "$(dirname "$LOG")"; mkfifo fifo; echo $$ >pid.new; mv pid.new pid; read <fifo'
+	hook post-fork 20-next 'echo next >>"$LOG"'
+	create web
+	env --default-signal=INT vmctl fork web -n 2 --name 'job-{}' --target-state stopped >out 2>err 3>&- &
+	wait_for test -e pid
+	kill -INT $!
+	wait $! && return 1
+	wait_for is_gone pid
+	assert_equal "$(cat out)" $'job-1\njob-2'
+	assert_equal "$(grep -c ': warning: job-[12]: post-fork hook .*interrupted by SIGINT' err)" 4
+	assert_equal "$(vmctl events --verb post-fork -o json | jq -r '"\(.name) \(.outcome)"' | uniq -c | xargs)" \
+		'2 job-1 system 2 job-2 system'
+	assert_equal "$(cat "$LOG")" ''
 	assert_clean
 }
 
@@ -324,6 +356,50 @@ no_vmm() {
 	run -1 vmctl start web
 	assert_equal "$(cat "$LOG")" ''
 	assert_equal "$(state_of web)" stopped
+}
+
+@test "another user's link to what is root's decides neither what runs nor what will have run" {
+	local theirs=$PWD/theirs
+	[ "$(id -u)" = 0 ] || skip 'files of others need root'
+	create web
+	hook pre-start 20-log 'echo ours >>"$LOG"' "$PWD/ours/hooks.d"
+	hook pre-start 20-log 'echo theirs >>"$LOG"' "$theirs/evil/hooks.d"
+	ln -s "$PWD/ours" "$theirs/vmctl"
+	chown -hR 65534 "$theirs"
+	XDG_CONFIG_HOME=$theirs run -2 --separate-stderr vmctl start web
+	[[ $stderr = *"$theirs/vmctl belongs to "*' (uid 65534)'* ]] || fail "$stderr"
+	# The link is root's, but its place is not.
+	chown -h 0 "$theirs/vmctl"
+	XDG_CONFIG_HOME=$theirs run -2 --separate-stderr vmctl start web
+	[[ $stderr = *"$theirs belongs to "*' (uid 65534)'* ]] || fail "$stderr"
+	# What has become another's after it was found.
+	chown 0 "$theirs"
+	hook pre-start 10-move 'ln -sfn evil "$XDG_CONFIG_HOME/vmctl"' "$PWD/ours/hooks.d"
+	XDG_CONFIG_HOME=$theirs run -2 --separate-stderr vmctl start web
+	[[ $stderr = *"20-log belongs to "*' (uid 65534)'* ]] || fail "$stderr"
+	# A hook that is a link, to where others can put something else.
+	hook pre-start 20-log 'echo linked >>"$LOG"' "$PWD/there"
+	hook pre-start 10-first : "$own"
+	ln -s "$PWD/there/pre-start/20-log" "$own/pre-start/20-link"
+	chmod 0777 "$PWD/there"
+	run -2 --separate-stderr vmctl start web
+	[[ $stderr = *"$PWD/there can be written by others (mode 0777)"* ]] || fail "$stderr"
+	assert_equal "$(cat "$LOG")" ''
+	assert_equal "$(state_of web)" stopped
+	chmod 0755 "$PWD/there"
+	vmctl start web
+	assert_equal "$(cat "$LOG")" linked
+}
+
+@test "without a home there are no hooks of a user, and a file hooks.d is a mistake" {
+	create web
+	hook pre-start 10-log 'echo "$VMCTL_INSTANCE_NAME" >>"$LOG"'
+	env -u XDG_CONFIG_HOME HOME=/dev/null vmctl start web
+	assert_equal "$(cat "$LOG")" web
+	mkdir -p "${user%/*}"
+	touch "$user"
+	run -1 --separate-stderr vmctl rm --force web
+	[[ $stderr = *"$user: Not a directory"* ]] || fail "$stderr"
 }
 
 @test "a hook that cannot be executed is told with what its first line may lack" {

@@ -6,6 +6,7 @@
 
 #include "complete.h"
 #include "driver/driver.h"
+#include "hooks.h"
 #include "util.h"
 #include "verbs.h"
 
@@ -120,8 +121,10 @@ static void offer_states(struct cli_line *line, const char *argument)
 			(void)puts(vm_state_name((enum vm_state)state));
 }
 
+/* Of events: what did something is a verb, repair, or a hook that failed behind a verb. */
 static void offer_verb_names(struct cli_line *line, const char *argument)
 {
+	char name[VM_HOOK_NAME_SIZE];
 	const char *list = to_last_item(line, argument);
 
 	cli_answer("words", line);
@@ -130,6 +133,11 @@ static void offer_verb_names(struct cli_line *line, const char *argument)
 			cli_candidate(verb->name, verb->summary);
 	if (!is_listed(line, list, "repair"))
 		cli_candidate("repair", "What killed commands had left was put right");
+	for (int event = 0; event < VM_HOOK_EVENTS; event++) {
+		vm_hook_name(VM_HOOK_POST, (enum vm_hook_event)event, name);
+		if (!is_listed(line, list, name))
+			cli_candidate(name, "A hook has failed");
+	}
 }
 
 static void offer_codes(struct cli_line *line, const char *argument)

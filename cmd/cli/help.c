@@ -66,6 +66,21 @@ static void print_option(const struct cli_option *option)
 	print_wrapped(option->help, HELP_COLUMN, HELP_COLUMN);
 }
 
+/* Those of the verb itself; some are for completion, and not shown. */
+static void print_own_options(const struct cli_option *options)
+{
+	bool any = false;
+
+	for (; options != NULL && options->name != NULL; options++) {
+		if (options->help == NULL)
+			continue;
+		if (!any)
+			(void)puts("\nOptions:");
+		any = true;
+		print_option(options);
+	}
+}
+
 static void print_common_options(unsigned flags)
 {
 	(void)puts("\nCommon options:");
@@ -110,11 +125,7 @@ void cli_print_help(const struct cli *cli)
 	print_wrapped(usage, strlen("Usage: "), strlen("Usage: ") + 4);
 	if (summary != NULL)
 		(void)printf("\n%s.\n", summary);
-	if (verb->options != NULL)
-		(void)puts("\nOptions:");
-	for (const struct cli_option *own = verb->options; own != NULL && own->name != NULL; own++)
-		if (own->help != NULL)
-			print_option(own);
+	print_own_options(verb->options);
 	print_common_options(verb->flags);
 	if (verb->more_help != NULL)
 		verb->more_help();
