@@ -80,7 +80,7 @@ run_script() {
 	local file fences
 	for file in cookbook tutorial; do
 		fences=$(grep -h "^\`\`\`[a-z]" "$top/docs/$file.md" | sort -u)
-		diff <(printf '```%s\n' 'sh later' 'sh run' yaml | grep -F -x "$fences") <(echo "$fences")
+		diff <(printf '```%s\n' 'sh host' 'sh run' yaml | grep -F -x "$fences") <(echo "$fences")
 	done
 }
 

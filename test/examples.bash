@@ -96,6 +96,13 @@ a_file() {
 	esac
 }
 
+# a_template NAME: in the data root, unless it is there.
+a_template() {
+	[ -n "$1" ] && [ ! -e "$VMCTL_ROOT/templates/$1.yaml" ] || return 0
+	mkdir -p "$VMCTL_ROOT/templates"
+	(cd "$VMCTL_ROOT/templates" && a_file "$1.yaml" spec)
+}
+
 # a_state FILE [DIRECTORY]: a state file of a Firecracker, whose paths are in that directory.
 a_state() {
 	local fixture=$top/test/fixtures/vmstate/1.12.1/basic.vmstate recorded
@@ -181,6 +188,9 @@ for_ls() {
 	for_operands running
 	for state in ${value[--state]//,/ }; do
 		an_instance "one-$state" "$state"
+		# So that it is among those that are chosen: by labels that it has, not by those that it has not.
+		[[ ! ${value[--label]:-} =~ ^[^!,]+=[^,]*$ ]] ||
+			vmctl label "one-$state" "${value[--label]}" >/dev/null
 	done
 	if [ -n "${value[--parent]:-}" ]; then
 		an_instance "${value[--parent]}" standby
@@ -194,6 +204,7 @@ for_create() {
 	[ -z "${value[--kernel]:-}" ] || a_file "${value[--kernel]}" kernel
 	[ -z "${value[--initrd]:-}" ] || a_file "${value[--initrd]}" disk
 	[ -z "${value[--file]:-}" ] || a_file "${value[--file]}" spec
+	a_template "${value[--template]:-}"
 	case $disk in
 	*path=*)
 		disk=${disk#*path=}

@@ -59,7 +59,7 @@ hold() {
 
 # The rows "NUMBER NAME" of a table of codes.
 codes_in_source() {
-	sed -n 's/^\t*VM_\(ERR_\)\?\([A-Z_]*\) = \([0-9]*\),$/\2 \3/p' "$top/lib/err.h" |
+	sed -n 's/^\t*VM_\(ERR_\)\?\([A-Z_]*\) = \([0-9]*\),\( .*\)\?$/\2 \3/p' "$top/lib/err.h" |
 		while read -r constant number; do
 			echo "$number $(sed -n "s/.*\[VM_\(ERR_\)\?$constant\] = \"\(.*\)\",/\2/p" "$top/lib/err.c")"
 		done
@@ -70,7 +70,7 @@ codes_in_source() {
 	sed -n 's/^\.It \([0-9]*\) Ta \([a-z_]*\) Ta .*/\1 \2/p' "$top/man/vmctl.1" >manual
 	sed -n 's/^| \([0-9]*\) | \([a-z_]*\) | .*/\1 \2/p' "$top/README.md" >readme
 	sed -n 's/^## \([0-9]*\) \([a-z_]*\)$/\1 \2/p' "$top/docs/troubleshooting.md" >troubleshooting
-	[ "$(wc -l <source)" -ge 15 ]
+	[ "$(wc -l <source)" -ge 16 ]
 	[ "$(cut -d ' ' -f 1 source)" = "$(seq 0 $(($(wc -l <source) - 1)))" ]
 	diff source manual
 	diff source readme
@@ -149,6 +149,32 @@ codes_in_source() {
 	[ "$status" = 0 ] || wrong "after a repair: $status $output $stderr"
 }
 
+# a_hook EVENT STATUS: one that ends so.
+a_hook() {
+	mkdir -p "$VMCTL_ROOT/hooks.d/$1"
+	printf '#!/bin/sh\nexit %d\n' "$2" >"$VMCTL_ROOT/hooks.d/$1/10-answer"
+	chmod +x "$VMCTL_ROOT/hooks.d/$1/10-answer"
+}
+
+@test "the code of a pre-hook that says no: 15; a strict script ends there, and nothing was changed" {
+	vmctl create web --kernel "$guest" --memory 16M >/dev/null
+	a_hook pre-fork 3
+	seen_by_scripts 15 hook 'vmctl fork web copy'
+	a_hook pre-rm 1
+	script "$strict; vmctl label web begun=; vmctl rm web; vmctl label web done=; echo 'went on'"
+	[ "$status:$output" = 15:web ] || wrong "$status $output $stderr"
+	[[ $stderr == *'nothing was changed'* ]]
+	assert_equal "$(vmctl label web)" begun=
+	assert_equal "$(vmctl ls -q)" "$(field web .id)"
+	# One that comes after can say no more: what was done is done.
+	a_hook pre-rm 0
+	a_hook pre-fork 0
+	a_hook post-fork 3
+	script "$strict; vmctl fork web copy; echo 'went on'"
+	[ "$status:$output" = $'0:copy\nwent on' ] || wrong "$status $output $stderr"
+	[[ $stderr == *'warning: post-fork hook'* ]]
+}
+
 @test "of several operands the first failure is the exit code, and the others are done all the same" {
 	vmctl create a --kernel "$guest" --memory 16M >/dev/null
 	vmctl create b --kernel "$guest" --memory 16M >/dev/null
@@ -180,6 +206,18 @@ codes_in_source() {
 		5 rm --no-wait web
 		5 snapshot create --no-wait web
 		0 ls
+		0 tree
+		2 tree --dot --svg
+		3 tree nobody
+		0 top -b -n 1
+		2 top
+		0 config show
+		0 config templates
+		2 config show not.one
+		0 label web
+		2 label web =value
+		3 label nobody
+		5 label --no-wait web app=shop
 		0 inspect web
 		0 events
 		0 stats
@@ -242,7 +280,8 @@ codes_in_source() {
 @test "output that cannot be written is status 1, and what was done stays done" {
 	local words
 	vmctl create web --kernel "$guest" --memory 16M >/dev/null
-	for words in ls 'ls -q' 'ls -o json' 'inspect web' stats events 'snapshot ls' doctor; do
+	for words in ls 'ls -q' 'ls -o json' 'ls -o yaml' 'ls --format {{.Name}}' tree 'top -b -n 1' \
+		'inspect web' 'config show' stats events 'snapshot ls' doctor 'rm --dry-run web'; do
 		script "$strict; vmctl $words >/dev/full; echo 'went on'"
 		[ "$status:$output" = 1: ] || wrong "$words to a full disk: $status $output"
 		[[ $stderr == *'standard output'* ]] || wrong "$words: $stderr"
