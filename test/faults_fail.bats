@@ -115,6 +115,10 @@ strike() {
 	scenario_stop
 }
 
+@test "label" {
+	scenario_label
+}
+
 @test "stop --discard of a standby" {
 	scenario_discard
 }

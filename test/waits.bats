@@ -52,6 +52,7 @@ arguments_of() {
 	stop) echo 'src --discard' ;;
 	rm) echo 'src --force' ;;
 	fork) echo 'src new' ;;
+	label) echo 'src key=value' ;;
 	*) echo src ;;
 	esac
 }

@@ -126,7 +126,8 @@ static void labels_go_with_their_row(void **state)
 
 static void changes_are_one_transaction_with_their_event(void **state)
 {
-	static const char *const drop[] = {"old", "not-there"};
+	/* The last is set, too: that wins. */
+	static const char *const drop[] = {"old", "not-there", "new"};
 	struct fixture *f = *state;
 	struct vm_labels labels = {0}, change = {0};
 	struct vm_instance row;
@@ -140,12 +141,12 @@ static void changes_are_one_transaction_with_their_event(void **state)
 	set(&change, "app=db");
 	set(&change, "new=1");
 	assert_works(f,
-	             vm_store_change_labels(f->store, row.id, &change, drop, 2, &event, &f->err));
+	             vm_store_change_labels(f->store, row.id, &change, drop, 3, &event, &f->err));
 	assert_labels(f, row.id, "app=db,new=1");
 	assert_int_equal(sql(f, "SELECT count(*) FROM event WHERE verb = 'label'"), 1);
 	/* Of one that is gone nothing is kept, the event neither. */
 	memset(row.id, 'z', VM_ID_LEN);
-	assert_fails(f, vm_store_change_labels(f->store, row.id, &change, drop, 2, &event, &f->err),
+	assert_fails(f, vm_store_change_labels(f->store, row.id, &change, drop, 3, &event, &f->err),
 	             VM_ERR_SYSTEM);
 	assert_int_equal(sql(f, "SELECT count(*) FROM event WHERE verb = 'label'"), 1);
 	assert_int_equal(sql(f, "SELECT count(*) FROM label"), 2);
