@@ -71,13 +71,14 @@ static bool emit_plain(yaml_emitter_t *emitter, const char *text)
 	return emit_scalar(emitter, text, strlen(text), true, YAML_PLAIN_SCALAR_STYLE);
 }
 
-/* YAML 1.1 knows a number with an exponent by its point: 1.0e+20. */
+/* As many digits as in JSON (emit.c). YAML 1.1 knows a number with an exponent by its
+ * point: 1.0e+20. */
 static bool emit_real(yaml_emitter_t *emitter, double value)
 {
 	char digits[40], text[48];
 	size_t mantissa;
 
-	(void)snprintf(digits, sizeof(digits), "%.17g", value);
+	(void)snprintf(digits, sizeof(digits), "%.15g", value);
 	mantissa = strcspn(digits, "e");
 	(void)snprintf(text, sizeof(text), "%.*s%s%s", (int)mantissa, digits,
 	               memchr(digits, '.', mantissa) != NULL ? "" : ".0", digits + mantissa);
