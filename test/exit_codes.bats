@@ -172,7 +172,7 @@ a_hook() {
 	a_hook post-fork 3
 	script "$strict; vmctl fork web copy; echo 'went on'"
 	[ "$status:$output" = $'0:copy\nwent on' ] || wrong "$status $output $stderr"
-	[[ $stderr == *'warning: post-fork hook'* ]]
+	[[ $stderr == *'warning: copy: post-fork hook'* ]]
 }
 
 @test "of several operands the first failure is the exit code, and the others are done all the same" {

@@ -73,7 +73,7 @@ static void fuzz_config(const char *text, size_t len)
 	struct vm_err err = {0};
 
 	vm_config_init(&config);
-	if (!settle(vm_config_parse(text, len, "fuzz.yaml", &config, &err), &err))
+	if (!settle(vm_config_parse(text, len, "fuzz.yaml", VM_PLACE_ROOT, &config, &err), &err))
 		return;
 	require(config.memory_overcommit >= 0 && config.memory_overcommit <= 1000, "overcommit");
 	require(config.api_timeout_ms >= 100 && config.lock_wait_ms >= -1, "a wait");
