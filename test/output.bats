@@ -12,7 +12,10 @@ setup() {
 }
 
 teardown() {
-	[ ! -e "$BATS_TEST_TMPDIR/tmux" ] || tmux -S "$BATS_TEST_TMPDIR/tmux" kill-server || true
+	local socket
+	for socket in "$BATS_TEST_TMPDIR"/tmux.*; do
+		[ ! -S "$socket" ] || tmux -S "$socket" kill-server 2>/dev/null || true
+	done
 	vm_teardown
 }
 
@@ -332,17 +335,19 @@ json_of() {
 	on_terminal 200 'NO_COLOR= vmctl ls' | grep -q $'\x1b\\['
 }
 
-# screen COLUMNS COMMAND: what tmux shows when the command has ended.
+# screen COLUMNS COMMAND: what tmux shows when the command has ended. Each has a socket of its own: the server before
+# may still be about to go.
 screen() {
-	local socket=$BATS_TEST_TMPDIR/tmux
+	local socket
+	socket=$(mktemp -u "$BATS_TEST_TMPDIR/tmux.XXXXXX")
 	tmux -u -S "$socket" -f /dev/null new-session -d -x "$1" -y 30 "$2; printf 'th%s\n' 'e end'; exec sleep 600"
-	wait_for on_screen '^the end$'
+	wait_for on_screen "$socket" '^the end$'
 	tmux -S "$socket" capture-pane -p -t :
 	tmux -S "$socket" kill-server
 }
 
 on_screen() {
-	tmux -S "$BATS_TEST_TMPDIR/tmux" capture-pane -p -t : | grep -q "$1"
+	tmux -S "$1" capture-pane -p -t : | grep -q "$2"
 }
 
 @test "output: a real terminal shows a line for each instance at 80 and at 200 columns" {

@@ -14,8 +14,17 @@ in_terminal() {
 	pane_tty=$(terminal display-message -p '#{pane_tty}')
 }
 
+# Returns when the server has gone: the next one could else not have its socket.
 end_terminal() {
-	[ ! -S "$BATS_TEST_TMPDIR/tmux" ] || terminal kill-server || true
+	local server
+	[ -S "$BATS_TEST_TMPDIR/tmux" ] || return 0
+	server=$(terminal display-message -p '#{pid}' 2>/dev/null) || return 0
+	terminal kill-server || true
+	wait_for has_gone "$server"
+}
+
+has_gone() {
+	[ ! -e "/proc/$1" ]
 }
 
 # All of it, without what is blank at the end.
