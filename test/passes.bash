@@ -213,7 +213,7 @@ prepare_microvms() {
 	done
 }
 
-# All passes: the first in the foreground, and the others beside it. A pass that would run nothing is told
+# All passes: the first in the foreground, and the others beside it, which join_beside waits for. A pass that would run nothing is told
 # in one line; the first is run in any case, for what needs no microVM.
 bats_passes() {
 	local hypervisor first=${hypervisors[0]} others=()
@@ -227,5 +227,4 @@ bats_passes() {
 	done
 	start_beside "${others[@]}"
 	bats_all build "$first"
-	join_beside
 }
