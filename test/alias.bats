@@ -349,6 +349,9 @@ as_user() {
 		dir=$(dirname "$dir")
 	done
 	chown -R 65534:65534 "$BATS_TEST_TMPDIR"
+	# Root, who looks below, does not go by the settings of others.
+	chown 0:0 "$VMCTL_ROOT/vmctl.yaml"
+	chmod 0644 "$VMCTL_ROOT/vmctl.yaml"
 	rm -f "/dev/shm/sem.vmctl-$(root_id)"-* "/dev/shm/vmctl-$(root_id).root"
 	as_user test -x "$VMCTL_FIRECRACKER" || skip 'nobody else can execute this Firecracker'
 	as_user vmctl snapshot fork src/base web
