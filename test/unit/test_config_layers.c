@@ -193,8 +193,8 @@ static void the_environment_wins_over_all_files(void **state)
 static void what_is_shown_is_read_again_as_the_same(void **state)
 {
 	static const char *const texts[] = {
-	        "limits: {max_running: 7, memory_overcommit: 1.25, min_free_disk: 1500,\n"
-	        "  max_concurrent_restores: 3}\nwait: none\napi_timeout: 1500ms\n",
+	        ("limits: {max_running: 7, memory_overcommit: 1.25, min_free_disk: 1500,\n"
+	         "  max_concurrent_restores: 3}\nwait: none\napi_timeout: 1500ms\n"),
 	        "limits: {min_free_disk: 3G}\nwait: forever\nalias: symlink\nfake: /x\n",
 	        "memory: {diff: reflink, pool_max: 0}\nhooks: {timeout: 2m}\nhypervisor: fake\n",
 	        "memory: {pool_max: 1025K}\nevents_kept: 1\n"};
