@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -61,26 +60,19 @@ static void free_family(struct family *family)
 /* --- what is to be drawn -------------------------------------------------------------------------
  */
 
+/* Instances and images, without those that are still being made. */
 static int list_rows(struct cli *cli, struct family *family, struct vm_err *err)
 {
-	struct vm_instance *images = NULL, *more;
 	size_t count = 0;
 
-	if (vm_store_list(cli->root.store, VM_LIST_VISIBLE, &family->rows, &family->count, err) <
-	            0 ||
-	    vm_store_list(cli->root.store, VM_LIST_IMAGES, &images, &count, err) < 0)
+	if (vm_store_list(cli->root.store, VM_LIST_ALL, &family->rows, &count, err) < 0)
 		return -1;
-	if (count == 0)
-		return 0;
-	more = realloc(family->rows, (family->count + count) * sizeof(*more));
-	if (more == NULL) {
-		vm_instances_free(images, count);
-		return vm_err_sys(err, "listing the instances");
+	for (size_t i = 0; i < count; i++) {
+		if (family->rows[i].state == VM_STATE_CREATING)
+			vm_instance_free(&family->rows[i]);
+		else
+			family->rows[family->count++] = family->rows[i];
 	}
-	memcpy(more + family->count, images, count * sizeof(*images));
-	free(images);
-	family->rows = more;
-	family->count += count;
 	return 0;
 }
 
@@ -186,19 +178,6 @@ static char *make_svg(const char *dot, size_t *len, struct vm_err *err)
 	return cli_filter(argv, hint, dot, *len, &svg, len, err) == 0 ? svg : NULL;
 }
 
-static int write_all(int fd, const char *text, size_t len)
-{
-	while (len > 0) {
-		ssize_t n = write(fd, text, len);
-
-		if (n < 0 && errno != EINTR)
-			return -1;
-		text += n > 0 ? n : 0;
-		len -= n > 0 ? (size_t)n : 0;
-	}
-	return 0;
-}
-
 /* A file appears whole or not at all; what is no file, like a pipe, is written to. */
 static int write_file(const char *path, const char *text, size_t len, struct vm_err *err)
 {
@@ -215,7 +194,7 @@ static int write_file(const char *path, const char *text, size_t len, struct vm_
 		return vm_err_sys(err, "cannot write %s", path);
 	if (!in_place && stat(path, &st) == 0)
 		(void)fchmod(fd, st.st_mode & 0777); /* as the one it takes the place of */
-	rc = write_all(fd, text, len);
+	rc = vm_write_all(fd, text, len);
 	if (rc < 0)
 		vm_err_sys(err, "cannot write %s", path);
 	if (close(fd) < 0 && rc == 0)

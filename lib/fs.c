@@ -123,20 +123,10 @@ int vm_fs_create(int dir_fd, const char *name, mode_t mode, struct vm_err *err)
 	return vm_take_fd(&fd);
 }
 
-static int write_all(int fd, const char *data, size_t len)
+static int write_all(int fd, const void *data, size_t len)
 {
-	if (vm_fault(VM_FAULT_FS_WRITE))
+	if (vm_fault(VM_FAULT_FS_WRITE) || vm_write_all(fd, data, len) < 0)
 		return -1;
-	while (len > 0) {
-		ssize_t n = write(fd, data, len);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -1;
-		data += n;
-		len -= (size_t)n;
-	}
 	return vm_fault(VM_FAULT_FS_WRITE_DONE) ? -1 : 0;
 }
 

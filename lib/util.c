@@ -40,6 +40,21 @@ int vm_take_fd(int *fd)
 	return taken;
 }
 
+int vm_write_all(int fd, const void *data, size_t len)
+{
+	const char *at = data;
+
+	while (len > 0) {
+		ssize_t n = write(fd, at, len);
+
+		if (n < 0 && errno != EINTR)
+			return -1;
+		at += n > 0 ? n : 0;
+		len -= n > 0 ? (size_t)n : 0;
+	}
+	return 0;
+}
+
 void *vm_take_ptr(void *pointer_to_pointer)
 {
 	void **p = pointer_to_pointer;

@@ -26,6 +26,8 @@ void vm_cleanup_free(void *pointer_to_pointer);
 void vm_cleanup_close(int *fd);
 /* Hand ownership on: return the value and leave -1 or NULL behind. */
 int vm_take_fd(int *fd);
+/* write() until all of it is written: 0, or -1 with errno. */
+int vm_write_all(int fd, const void *data, size_t len);
 void *vm_take_ptr(void *pointer_to_pointer);
 
 /* CLOCK_MONOTONIC in milliseconds and microseconds: for waits, deadlines and durations. */

@@ -84,8 +84,7 @@ static void offer_formats(struct cli_line *line, const char *argument)
 		(void)printf("%.*s\n", len, at + 1);
 		at = at[1 + len] == '\'' ? strchr(at + 2 + len, '\'') : NULL;
 	}
-	if ((line->verb->flags & CLI_MEASURES) != 0 &&
-	    (option == NULL || strstr(option->help, "prometheus") == NULL))
+	if ((line->verb->flags & CLI_MEASURES) != 0)
 		(void)puts("prometheus");
 }
 
@@ -319,7 +318,6 @@ static const struct rule rules[] = {
         {"network", NULL, NULL, "none user tap="},
         {"relocate", NULL, NULL, "auto rewrite alias"},
         {"sort", NULL, NULL, "cpu pss name time"},
-        {"color", NULL, NULL, "auto always never"},
         {"template", NULL, offer_templates, NULL},
         {"label", NULL, offer_labels, NULL},
         {NULL, "DIR", offer_dirs, NULL},

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "progress.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
@@ -22,14 +21,11 @@ enum { PATIENCE_MS = 300, REDRAW_MS = 200, WIDTH_UNKNOWN = 80 };
 void cli_progress_init(struct cli_progress *progress, const char *program, bool verbose)
 {
 	pthread_condattr_t attr;
-	const char *term = getenv("TERM");
-
 	memset(progress, 0, sizeof(*progress));
 	progress->program = program;
 	progress->fd = STDERR_FILENO;
 	progress->verbose = verbose;
-	progress->terminal = !verbose && isatty(STDERR_FILENO) && term != NULL && term[0] != '\0' &&
-	                     strcmp(term, "dumb") != 0;
+	progress->terminal = !verbose && cli_is_terminal(STDERR_FILENO);
 	pthread_mutex_init(&progress->lock, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -173,16 +169,7 @@ static bool try_put(int fd, const char *text)
 /* As any other output: it waits. */
 static void put(int fd, const char *text)
 {
-	size_t len = strlen(text);
-
-	while (len > 0) {
-		ssize_t n = write(fd, text, len);
-
-		if (n < 0 && errno != EINTR)
-			return;
-		text += n > 0 ? n : 0;
-		len -= n > 0 ? (size_t)n : 0;
-	}
+	(void)vm_write_all(fd, text, strlen(text));
 }
 
 /* Draws what is in `shown`, unless that is there already. Whether the line is now on the terminal.

@@ -33,6 +33,13 @@ size_t cli_table_width(void)
 	return DEFAULT_WIDTH;
 }
 
+bool cli_is_terminal(int fd)
+{
+	const char *term = getenv("TERM");
+
+	return isatty(fd) && term != NULL && term[0] != '\0' && strcmp(term, "dumb") != 0;
+}
+
 bool cli_locale_is_utf8(void)
 {
 	locale_t locale = newlocale(LC_CTYPE_MASK, "", (locale_t)0);

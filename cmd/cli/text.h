@@ -9,6 +9,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+/* Whether it is a terminal that knows more than lines: by $TERM none that is "dumb". */
+bool cli_is_terminal(int fd);
 /* The columns of the terminal that is standard output ($COLUMNS wins); 0: it is none. */
 size_t cli_table_width(void);
 /* Whether the characters of the environment's locale are UTF-8. Any thread may ask, nothing is set.

@@ -75,10 +75,7 @@ static short curses_colour(enum cli_colour colour)
 
 static void make_colours(struct screen *screen)
 {
-	const char *no = getenv("NO_COLOR");
-
-	if ((no != NULL && no[0] != '\0') || !has_colors() || start_color() == ERR ||
-	    use_default_colors() == ERR)
+	if (!cli_colours() || !has_colors() || start_color() == ERR || use_default_colors() == ERR)
 		return;
 	for (int i = 0; i < VM_STATE_COUNT; i++)
 		(void)init_pair((short)(FIRST_PAIR + i),
