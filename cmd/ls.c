@@ -172,23 +172,37 @@ static int filter(struct cli *cli, struct selection *selection, struct vm_err *e
 	return 0;
 }
 
+/* Most instances have as much memory as the one above. */
+struct memory_text {
+	uint64_t bytes;
+	char text[32];
+};
+
+static const char *format_memory(struct memory_text *last, uint64_t bytes)
+{
+	if (last->text[0] == '\0' || last->bytes != bytes)
+		vm_size_format(bytes, last->text, sizeof(last->text));
+	last->bytes = bytes;
+	return last->text;
+}
+
 static void put_row(struct cli_grid *grid, size_t row, const char *prefix,
-                    const struct vm_instance *instance)
+                    const struct vm_instance *instance, struct memory_text *memory)
 {
 	struct vm_err err = {0};
-	char memory[32];
+	char number[VM_DECIMAL_SIZE];
 
-	cli_grid_put(grid, row, 0, vm_strf(&err, "%s%s", prefix, instance->name));
-	cli_grid_put(grid, row, 1, vm_strf(&err, "%.*s", SHORT_ID, instance->id));
+	cli_grid_put(grid, row, 0,
+	             prefix[0] != '\0' ? vm_strf(&err, "%s%s", prefix, instance->name)
+	                               : vm_strdup(instance->name, &err));
+	cli_grid_put(grid, row, 1, strndup(instance->id, SHORT_ID));
 	cli_grid_put(grid, row, 2, vm_strdup(vm_state_name(instance->state), &err));
 	cli_grid_colour(grid, row, 2, cli_state_colour(instance->state));
 	cli_grid_put(grid, row, 3, vm_strdup(instance->hypervisor, &err));
-	cli_grid_put(grid, row, 4, vm_strf(&err, "%u", instance->vcpus));
-	cli_grid_put(
-	        grid, row, 5,
-	        vm_strdup(vm_size_format(instance->memory_bytes, memory, sizeof(memory)), &err));
+	cli_grid_put(grid, row, 4, vm_strdup(vm_decimal(instance->vcpus, number), &err));
+	cli_grid_put(grid, row, 5, vm_strdup(format_memory(memory, instance->memory_bytes), &err));
 	if (instance->guest_cid != 0)
-		cli_grid_put(grid, row, 6, vm_strf(&err, "%" PRIu64, instance->guest_cid));
+		cli_grid_put(grid, row, 6, vm_strdup(vm_decimal(instance->guest_cid, number), &err));
 	cli_grid_put(grid, row, 7, vm_strdup(instance->parent_name, &err));
 	cli_grid_put(grid, row, 8, cli_when(instance->created_us, &err));
 }
@@ -210,13 +224,14 @@ static int print_table(const struct selection *selection, const struct cli_tree_
 	        {.rank = 1, .moment = true}, /* CREATED */
 	};
 	VM_AUTO(cli_grid_free) struct cli_grid grid = {0};
+	struct memory_text memory = {0};
 
 	if (cli_grid_init(&grid, header, VM_ARRAY_LEN(header), selection->count, err) < 0)
 		return -1;
 	grid.gives = gives;
 	for (size_t i = 0; i < selection->count; i++)
 		put_row(&grid, i, lines != NULL ? lines[i].prefix : "",
-		        lines != NULL ? lines[i].instance : &selection->instances[i]);
+		        lines != NULL ? lines[i].instance : &selection->instances[i], &memory);
 	cli_grid_print(&grid);
 	return 0;
 }

@@ -174,7 +174,11 @@ char *vm_strf(struct vm_err *err, const char *fmt, ...)
 
 char *vm_strdup(const char *s, struct vm_err *err)
 {
-	return vm_strf(err, "%s", s);
+	char *text = strdup(s);
+
+	if (!text)
+		vm_err_sys(err, "allocating text");
+	return text;
 }
 
 void *vm_calloc(size_t n, size_t size, struct vm_err *err)
@@ -216,6 +220,17 @@ int vm_size_parse(const char *text, const char *what, uint64_t *ret_bytes, struc
 		return vm_err_set(err, VM_ERR_USAGE, "%s: '%s' is too large", what, text);
 	*ret_bytes = (uint64_t)n << shift;
 	return 0;
+}
+
+const char *vm_decimal(uint64_t value, char buf[VM_DECIMAL_SIZE])
+{
+	char *at = buf + VM_DECIMAL_SIZE - 1;
+
+	*at = '\0';
+	do
+		*--at = (char)('0' + value % 10);
+	while ((value /= 10) != 0);
+	return at;
 }
 
 char *vm_size_format(uint64_t bytes, char *buf, size_t size)

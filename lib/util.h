@@ -57,6 +57,9 @@ void *vm_calloc(size_t n, size_t size, struct vm_err *err);
  * bytes. Returns 0, or -1 (usage) that names `what` and what was wrong.
  */
 int vm_size_parse(const char *text, const char *what, uint64_t *ret_bytes, struct vm_err *err);
+/* A whole number in decimal, at the end of `buf`; returns where it begins there. Quicker than printf. */
+enum { VM_DECIMAL_SIZE = 21 };
+const char *vm_decimal(uint64_t value, char buf[VM_DECIMAL_SIZE]);
 /* Writes e.g. "64.0M" or "512"; the buffer should have at least 16 bytes. Returns buf. */
 char *vm_size_format(uint64_t bytes, char *buf, size_t size);
 /* Parses a decimal integer in [min, max]; -1 (usage) names `what`, the value and the range. */

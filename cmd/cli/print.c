@@ -94,8 +94,8 @@ static json_t *intent_json(const struct vm_intent *intent)
 	                 cli_json_text(intent->detail));
 }
 
-/* The unit that fits, in words. */
-static void say_distance(int64_t seconds, char *buf, size_t size)
+/* The unit that fits, in words: appends to `buf`, which has room. */
+static void say_distance(int64_t seconds, char *buf)
 {
 	static const struct {
 		int64_t seconds, least; /* the unit, and how many of it are told in it */
@@ -109,26 +109,30 @@ static void say_distance(int64_t seconds, char *buf, size_t size)
 	        {60, 1, "minute"},
 	        {1, 1, "second"},
 	};
+	size_t i = 0;
+	int64_t n;
 
-	buf[0] = '\0';
-	for (size_t i = 0; i < VM_ARRAY_LEN(units) && buf[0] == '\0'; i++) {
-		int64_t n = seconds / units[i].seconds;
-
-		if (n >= units[i].least)
-			(void)snprintf(buf, size, "%" PRId64 " %s%s", n, units[i].name,
-			               n == 1 ? "" : "s");
-	}
+	while (seconds / units[i].seconds < units[i].least)
+		i++;
+	n = seconds / units[i].seconds;
+	buf = stpcpy(buf, vm_decimal((uint64_t)n, (char[VM_DECIMAL_SIZE]){0}));
+	buf = stpcpy(stpcpy(buf, " "), units[i].name);
+	(void)strcpy(buf, n == 1 ? "" : "s");
 }
 
+/* Without printf(): `ls` has one for each instance. */
 char *cli_when(int64_t moment_us, struct vm_err *err)
 {
 	int64_t seconds = (vm_realtime_us() - moment_us) / 1000000;
-	char text[64];
+	char text[64] = "";
 
-	say_distance(seconds < 0 ? -seconds : seconds, text, sizeof(text));
-	if (text[0] == '\0')
+	if (seconds == 0)
 		return vm_strdup("just now", err);
-	return seconds < 0 ? vm_strf(err, "in %s", text) : vm_strf(err, "%s ago", text);
+	(void)strcpy(text, seconds < 0 ? "in " : "");
+	say_distance(seconds < 0 ? -seconds : seconds, text + strlen(text));
+	if (seconds > 0)
+		(void)strcat(text, " ago");
+	return vm_strdup(text, err);
 }
 
 static json_t *positive_json(uint64_t value)

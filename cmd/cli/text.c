@@ -109,11 +109,23 @@ static char stand_in(uint32_t c, bool narrow)
 	return narrow ? '?' : 0;
 }
 
+/* How much of a text, from its beginning, is plain ASCII: all of it, nearly always. */
+static size_t plain_length(const char *text)
+{
+	size_t len = 0;
+
+	while (text[len] >= 0x20 && text[len] < 0x7f)
+		len++;
+	return len;
+}
+
 void cli_text_clean(char *text, bool narrow)
 {
-	char *end = text;
+	char *end;
 	size_t len;
 
+	text += plain_length(text);
+	end = text;
 	for (; *text != '\0'; text += len) {
 		char instead = stand_in(decode(text, &len), narrow);
 
@@ -139,9 +151,9 @@ static size_t width_of(uint32_t c)
 
 size_t cli_text_width(const char *text)
 {
-	size_t width = 0, len;
+	size_t width = plain_length(text), len;
 
-	for (; *text != '\0'; text += len)
+	for (text += width; *text != '\0'; text += len)
 		width += width_of(decode(text, &len));
 	return width;
 }
