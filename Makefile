@@ -19,7 +19,11 @@ comma := ,
 BUILD := build$(if $(SAN),/san)$(if $(FAULTS),/faults)
 
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
+# The loader asks the libraries in this order for each symbol: so those with most of them come first.
 PKG_LIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null)
+ifneq ($(PKG_LIBS),)
+PKG_LIBS := -lsqlite3 -lc $(filter-out -lsqlite3,$(PKG_LIBS))
+endif
 # Of vmctl-top alone.
 NCURSES_LIBS := $(shell pkg-config --libs ncursesw 2>/dev/null)
 WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes \

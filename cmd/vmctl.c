@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* `vmctl VERB ...`: finds the program vmctl-VERB and becomes it. */
+/*
+ * `vmctl VERB ...`: finds the program vmctl-VERB and becomes it. Everybody pays for this one and then
+ * for the other, so nothing that needs the store may be linked to it (test/generic.bats looks).
+ */
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
@@ -146,5 +149,5 @@ static const struct cli_verb dispatcher = {
 
 int main(int argc, char **argv)
 {
-	return cli_main(&dispatcher, NULL, argc, argv);
+	return cli_main_offering(&dispatcher, NULL, argc, argv, NULL);
 }

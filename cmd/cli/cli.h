@@ -86,6 +86,14 @@ struct cli_group {
 /* CLI_JSON stands for all that is made of JSON values: also -o yaml and --format. */
 enum cli_output { CLI_TABLE, CLI_JSON, CLI_PROMETHEUS };
 
+/*
+ * Completion of a value that the program, the store or the settings know (complete_values.c is for
+ * those that are fixed). False when it is none of these.
+ */
+struct cli_line;
+typedef bool cli_offer(struct cli_line *line, const char *option, const char *argument);
+cli_offer cli_offer_known;
+
 /* One run of a verb. */
 struct cli {
 	const struct cli_verb *verb;
@@ -107,8 +115,13 @@ struct cli {
 	char **argv;
 	int operand_count;
 	char **operands;
-	bool opened;
 	struct vm_root root;
+	/*
+	 * NULL until it was opened. By a pointer, as the next: who never opens it, vmctl itself, does
+	 * not have the store in it, and loads no SQLite.
+	 */
+	void (*close_root)(struct vm_root *root);
+	cli_offer *offer;
 	struct vm_op op;
 	struct cli_progress progress;
 	struct vm_tell tell;
@@ -116,11 +129,25 @@ struct cli {
 	enum vm_code status; /* of the first failure that was reported */
 };
 
-/* Parses, runs, prints what went wrong; returns the exit status. `options` is the verb's own
- * struct. */
-int cli_main(const struct cli_verb *verb, void *options, int argc, char **argv);
+/*
+ * Parses, runs, prints what went wrong; returns the exit status. `options` is the verb's own
+ * struct; `offer` may be NULL.
+ */
+int cli_main_offering(const struct cli_verb *verb, void *options, int argc, char **argv,
+                      cli_offer *offer);
+int cli_main_group_offering(const struct cli_group *group, void *options, int argc, char **argv,
+                            cli_offer *offer);
+/* As every verb wants it. Here, so that it is linked to whom calls it. */
+static inline int cli_main(const struct cli_verb *verb, void *options, int argc, char **argv)
+{
+	return cli_main_offering(verb, options, argc, argv, cli_offer_known);
+}
 /* The same with one of a group's commands, which the first argument names; all have one struct. */
-int cli_main_group(const struct cli_group *group, void *options, int argc, char **argv);
+static inline int cli_main_group(const struct cli_group *group, void *options, int argc,
+                                 char **argv)
+{
+	return cli_main_group_offering(group, options, argc, argv, cli_offer_known);
+}
 
 /*
  * Becomes a program of ours: the one beside this, else that of PATH. Returns only on failure, with
@@ -150,10 +177,14 @@ const char *cli_command(const struct cli *cli, char buf[CLI_COMMAND_SIZE]);
 /* A usage error found by a verb: adds the hint that points to --help. Returns -1. */
 int cli_usage(const struct cli *cli, struct vm_err *err, const char *fmt, ...)
         __attribute__((format(printf, 3, 4)));
-/* "running,paused" to a bit mask of 1 << state, added to *mask. */
-int cli_parse_states(const char *text, unsigned *mask, struct vm_err *err);
 /* Whether a verb with these flags has a common option. */
 bool cli_has_option(const struct cli_option *option, unsigned flags);
+
+/* --- states.c -----------------------------------------------------------------------------------
+ */
+
+/* "running,paused" to a bit mask of 1 << state, added to *mask. */
+int cli_parse_states(const char *text, unsigned *mask, struct vm_err *err);
 
 /* --- open.c -------------------------------------------------------------------------------------
  */
@@ -201,6 +232,12 @@ int cli_print_json(struct cli *cli, json_t *json, struct vm_err *err);
 /* The same with one of several objects that come one by one: one line, or "---" in front. */
 int cli_print_object(struct cli *cli, json_t *json, struct vm_err *err);
 
+/* --- json_text.c --------------------------------------------------------------------------------
+ */
+
+/* A JSON string of any bytes: what is not UTF-8 becomes '?'. Null for NULL and "". */
+json_t *cli_json_text(const char *text);
+
 /* --- print.c ------------------------------------------------------------------------------------
  */
 
@@ -228,8 +265,6 @@ json_t *cli_instance_json_with(const struct vm_root *root, const struct vm_insta
                                json_t *labels);
 /* The labels of one, an object; null for one that is gone. */
 json_t *cli_labels_json(const struct vm_root *root, const char *id);
-/* A JSON string of any bytes: what is not UTF-8 becomes '?'. Null for NULL and "". */
-json_t *cli_json_text(const char *text);
 /* The disks of a stored spec, as `inspect` shows them; null if it cannot be read. */
 json_t *cli_disks_json(const json_t *spec_json);
 /* The path of a file in the directory of an instance or image; of the directory for NULL. */

@@ -16,9 +16,9 @@ bool cli_completes(int argc, char **argv)
 /* --- taking the words apart, as getopt_long does ------------------------------------------------
  */
 
-static void begin_line(struct cli_line *line, const struct cli_verb *verb)
+static void begin_line(struct cli_line *line, const struct cli_verb *verb, cli_offer *offer)
 {
-	*line = (struct cli_line){.verb = verb};
+	*line = (struct cli_line){.verb = verb, .offer = offer};
 	line->in_order = (verb->flags & CLI_DISPATCH) != 0;
 	cli_all_options(verb, line->options);
 }
@@ -141,7 +141,7 @@ bool cli_command_first(int count, char **words)
 {
 	struct cli_line line;
 
-	begin_line(&line, &commons);
+	begin_line(&line, &commons, NULL);
 	for (int i = 0; i < count; i++) {
 		bool is_value = line.pending != NULL;
 
@@ -317,7 +317,7 @@ int cli_complete(struct cli *cli, int argc, char **words)
 
 	if (argc == 0)
 		return 0;
-	begin_line(&line, cli->verb);
+	begin_line(&line, cli->verb, cli->offer);
 	complete_verb(&line, argc, words);
 	return 0;
 }
@@ -343,7 +343,7 @@ int cli_complete_group(struct cli *cli, int argc, char **argv)
 	if (count == 0)
 		return 0;
 	if (!named) {
-		begin_line(&line, &commons);
+		begin_line(&line, &commons, cli->offer);
 		line.word = words[count - 1];
 		for (int i = 0; i + 1 < count; i++)
 			(void)is_operand(&line, words[i]);
@@ -361,7 +361,7 @@ int cli_complete_group(struct cli *cli, int argc, char **argv)
 	}
 	if (*verb == NULL)
 		return 0;
-	begin_line(&line, *verb);
+	begin_line(&line, *verb, cli->offer);
 	complete_verb(&line, count - 1, words + 1);
 	return 0;
 }

@@ -14,7 +14,7 @@
  * was typed: each shell has its own way of matching. No space is put behind one that ends in '='.
  *
  * The kind of a value is told by the name that the option or the man page gives it ("FILE",
- * "STATE", "INSTANCE"): complete_values.c. Nothing is locked, and the store is opened only for
+ * "STATE", "INSTANCE"): complete_values.c, complete_known.c. Nothing is locked, and the store is opened only for
  * names, without waiting. Whatever goes wrong, there is just nothing to offer: no message, and exit
  * status 0.
  */
@@ -28,6 +28,7 @@
 /* A line that is being typed: what its words are, by the options of the verb. */
 struct cli_line {
 	const struct cli_verb *verb;
+	cli_offer *offer; /* or NULL */
 	const struct cli_option *options[CLI_OPTIONS_MAX + 1];
 	const struct cli_option *pending; /* wants the next word as its value */
 	bool in_order, ended;             /* options end at the first operand; they have ended */
@@ -56,6 +57,20 @@ void cli_answer(const char *kind, const struct cli_line *line);
 void cli_candidate(const char *word, const char *description);
 /* The value of an option, or an operand: what is offered follows from its name and argument. */
 void cli_complete_value(const struct cli_line *line, const char *option, const char *argument);
+
+/* --- what both complete_values.c and complete_known.c go by -------------------------------------
+ */
+
+struct cli_rule {
+	const char *option;   /* the option's long name; NULL: any, and operands */
+	const char *argument; /* the argument's name as far as "=" or "["; NULL: any */
+	void (*offer)(struct cli_line *line, const char *argument);
+	const char *words; /* where `offer` is NULL: separated by spaces */
+};
+
+/* Goes by the first of the rules that fits. False when none does. */
+bool cli_complete_by(const struct cli_rule *rules, size_t count, struct cli_line *line,
+                     const char *option, const char *argument);
 /* `option` by its long name or an unambiguous beginning of it. */
 const struct cli_option *cli_option_find(const struct cli_line *line, const char *name, size_t len);
 

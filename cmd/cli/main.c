@@ -51,9 +51,9 @@ static void close_stdout(struct cli *cli)
 }
 
 /* What comes before the verb, whichever it is. */
-static struct cli begin(const char *name, void *options)
+static struct cli begin(const char *name, void *options, cli_offer *offer)
 {
-	struct cli cli = {.options = options, .root = VM_ROOT_INIT};
+	struct cli cli = {.options = options, .root = VM_ROOT_INIT, .offer = offer};
 
 	fill_standard_fds();
 	(void)snprintf(cli.program, sizeof(cli.program), "vmctl%s%s", name[0] != '\0' ? "-" : "",
@@ -64,8 +64,8 @@ static struct cli begin(const char *name, void *options)
 /* And after it. */
 static int end(struct cli *cli, int rc, const struct vm_err *err)
 {
-	if (cli->opened)
-		vm_root_close(&cli->root);
+	if (cli->close_root != NULL)
+		cli->close_root(&cli->root);
 	if (rc < 0)
 		cli_fail(cli, err);
 	/* What cannot be written is told, too: so the end of progress comes last. */
@@ -107,9 +107,10 @@ static int run(struct cli *cli, int argc, char **argv)
 	return end(cli, rc, &err);
 }
 
-int cli_main(const struct cli_verb *verb, void *options, int argc, char **argv)
+int cli_main_offering(const struct cli_verb *verb, void *options, int argc, char **argv,
+                      cli_offer *offer)
 {
-	struct cli cli = begin(verb->name, options);
+	struct cli cli = begin(verb->name, options, offer);
 
 	cli.verb = verb;
 	if (cli_completes(argc, argv))
@@ -176,9 +177,10 @@ static int become(struct cli *cli, char **argv)
 	return end(cli, vm_err_sys(&err, "cannot run %s", cli->group->other), &err);
 }
 
-int cli_main_group(const struct cli_group *group, void *options, int argc, char **argv)
+int cli_main_group_offering(const struct cli_group *group, void *options, int argc, char **argv,
+                            cli_offer *offer)
 {
-	struct cli cli = begin(group->name, options);
+	struct cli cli = begin(group->name, options, offer);
 	const char *name;
 
 	cli.group = group;

@@ -40,7 +40,7 @@ int cli_open(struct cli *cli, enum vm_root_mode mode, struct vm_err *err)
 	if (vm_root_open(cli->root_option, mode, cli->wait_given ? &cli->wait_ms : NULL, &cli->root,
 	                 &cli->op.wait_ms, err) < 0)
 		return -1;
-	cli->opened = true;
+	cli->close_root = vm_root_close;
 	cli->op.root = &cli->root;
 	cli->op.verb = cli->verb->name;
 	cli->op.progress = progress;
