@@ -77,8 +77,9 @@ static int list_instances(struct cli *cli, struct selection *selection, struct v
 	size_t wanted = (size_t)cli->operand_count;
 
 	if (wanted == 0)
-		return vm_store_list(cli->root.store, VM_LIST_VISIBLE, &selection->instances,
-		                     &selection->count, err);
+		return vm_store_list(cli->root.store,
+		                     cli->output == CLI_JSON ? VM_LIST_VISIBLE : VM_LIST_BRIEF,
+		                     &selection->instances, &selection->count, err);
 	selection->instances = vm_calloc(wanted, sizeof(*selection->instances), err);
 	if (selection->instances == NULL)
 		return -1;
@@ -190,20 +191,23 @@ static void put_row(struct cli_grid *grid, size_t row, const char *prefix,
                     const struct vm_instance *instance, struct memory_text *memory)
 {
 	struct vm_err err = {0};
-	char number[VM_DECIMAL_SIZE];
+	char text[VM_ID_LEN + 1];
 
-	cli_grid_put(grid, row, 0,
-	             prefix[0] != '\0' ? vm_strf(&err, "%s%s", prefix, instance->name)
-	                               : vm_strdup(instance->name, &err));
-	cli_grid_put(grid, row, 1, strndup(instance->id, SHORT_ID));
-	cli_grid_put(grid, row, 2, vm_strdup(vm_state_name(instance->state), &err));
+	if (prefix[0] != '\0')
+		cli_grid_put(grid, row, 0, vm_strf(&err, "%s%s", prefix, instance->name));
+	else
+		cli_grid_copy(grid, row, 0, instance->name);
+	memcpy(text, instance->id, sizeof(text));
+	text[SHORT_ID] = '\0';
+	cli_grid_copy(grid, row, 1, text);
+	cli_grid_copy(grid, row, 2, vm_state_name(instance->state));
 	cli_grid_colour(grid, row, 2, cli_state_colour(instance->state));
-	cli_grid_put(grid, row, 3, vm_strdup(instance->hypervisor, &err));
-	cli_grid_put(grid, row, 4, vm_strdup(vm_decimal(instance->vcpus, number), &err));
-	cli_grid_put(grid, row, 5, vm_strdup(format_memory(memory, instance->memory_bytes), &err));
+	cli_grid_copy(grid, row, 3, instance->hypervisor);
+	cli_grid_copy(grid, row, 4, vm_decimal(instance->vcpus, text));
+	cli_grid_copy(grid, row, 5, format_memory(memory, instance->memory_bytes));
 	if (instance->guest_cid != 0)
-		cli_grid_put(grid, row, 6, vm_strdup(vm_decimal(instance->guest_cid, number), &err));
-	cli_grid_put(grid, row, 7, vm_strdup(instance->parent_name, &err));
+		cli_grid_copy(grid, row, 6, vm_decimal(instance->guest_cid, text));
+	cli_grid_copy(grid, row, 7, instance->parent_name);
 	cli_grid_put(grid, row, 8, cli_when(instance->created_us, &err));
 }
 

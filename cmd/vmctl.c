@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * `vmctl VERB ...`: finds the program vmctl-VERB and becomes it. Everybody pays for this one and then
- * for the other, so nothing that needs the store may be linked to it (test/generic.bats looks).
+ * `vmctl VERB ...`: finds the program vmctl-VERB and becomes it. Everybody pays for this one and
+ * then for the other, so nothing that needs the store may be linked to it (test/generic.bats
+ * looks).
  */
 #include <errno.h>
 #include <limits.h>

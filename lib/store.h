@@ -156,8 +156,10 @@ enum vm_list {
 	VM_LIST_ALL,       /* both, as below */
 	VM_LIST_CREATING,  /* reserved by makers, alive or dead */
 	VM_LIST_OCCUPYING, /* those that count against the limits */
+	/* As VM_LIST_VISIBLE for whoever shows thousands: in no order, and `spec` is NULL. */
+	VM_LIST_BRIEF,
 };
-/* Instances in order of name. Free with vm_instances_free(). */
+/* In order of name, but VM_LIST_BRIEF. Free with vm_instances_free(). */
 int vm_store_list(struct vm_store *store, enum vm_list which, struct vm_instance **ret,
                   size_t *ret_count, struct vm_err *err);
 

@@ -61,12 +61,13 @@ void vm_instances_free(struct vm_instance *instances, size_t count)
 	free(instances);
 }
 
-#define SELECT_INSTANCE                                                                            \
+#define SELECT_WITH(spec)                                                                          \
 	"SELECT i.id, i.name, i.state, i.generation, i.hypervisor, i.hypervisor_version,"          \
 	" i.guest_cid, i.parent_id, i.parent_name, i.vcpus, i.memory_bytes, i.occupies, i.pid,"    \
-	" i.created_us, i.changed_us, i.relocation, i.failure, n.verb, n.detail, i.spec, n.pid, "  \
-	"i.kind, i.alias_path"                                                                     \
+	" i.created_us, i.changed_us, i.relocation, i.failure, n.verb, n.detail, " spec            \
+	", n.pid, i.kind, i.alias_path"                                                            \
 	" FROM instance i LEFT JOIN intent n ON n.instance_id = i.id "
+#define SELECT_INSTANCE SELECT_WITH("i.spec")
 
 static void text_column(sqlite3_stmt *stmt, int column, char *buf, size_t size)
 {
@@ -81,6 +82,7 @@ static void text_column(sqlite3_stmt *stmt, int column, char *buf, size_t size)
 static int read_row(sqlite3_stmt *stmt, struct vm_instance *ret, struct vm_err *err)
 {
 	struct vm_instance row = {0};
+	const char *spec;
 	char state[16];
 	int parsed;
 
@@ -114,8 +116,9 @@ static int read_row(sqlite3_stmt *stmt, struct vm_instance *ret, struct vm_err *
 		                  "store: instance '%s' has id '%s', state '%s'", row.name, row.id,
 		                  state);
 	row.state = (enum vm_state)parsed;
-	row.spec = vm_strdup((const char *)sqlite3_column_text(stmt, 19), err);
-	if (!row.spec)
+	spec = (const char *)sqlite3_column_text(stmt, 19);
+	row.spec = spec ? vm_strdup(spec, err) : NULL;
+	if (spec && !row.spec)
 		return -1;
 	*ret = row;
 	return 0;
@@ -294,7 +297,6 @@ static int read_rows(struct vm_store *store, sqlite3_stmt *stmt, struct vm_insta
 				return vm_err_sys(err, "listing the instances");
 			*ret = more;
 		}
-		(*ret)[*ret_count] = (struct vm_instance){0};
 		if (read_row(stmt, &(*ret)[*ret_count], err) < 0)
 			return -1;
 		(*ret_count)++;
@@ -303,14 +305,15 @@ static int read_rows(struct vm_store *store, sqlite3_stmt *stmt, struct vm_insta
 }
 
 /*
- * A row is more than a page of the store and the rest of its pages lie anywhere: reading them one by
- * one takes longer than all else. So who reads all of it has the file mapped meanwhile. Failing that
- * it is read.
+ * A row is more than a page of the store and the rest of its pages lie anywhere: reading them one
+ * by one takes longer than all else. So who reads all of it has the file mapped meanwhile. Failing
+ * that it is read.
  */
 static void map_while_listing(struct vm_store *store, bool mapped)
 {
-	(void)sqlite3_exec(store->db, mapped ? "PRAGMA mmap_size = 268435456" : "PRAGMA mmap_size = 0",
-	                   NULL, NULL, NULL);
+	(void)sqlite3_exec(store->db,
+	                   mapped ? "PRAGMA mmap_size = 268435456" : "PRAGMA mmap_size = 0", NULL,
+	                   NULL, NULL);
 }
 
 /*
@@ -321,13 +324,15 @@ int vm_store_list(struct vm_store *store, enum vm_list which, struct vm_instance
                   size_t *ret_count, struct vm_err *err)
 {
 	static const char *const queries[] = {
-	        [VM_LIST_VISIBLE] = SELECT_INSTANCE
-	        "WHERE i.state <> 'creating' AND i.kind = 'instance'",
-	        [VM_LIST_IMAGES] = SELECT_INSTANCE
-	        "WHERE i.state <> 'creating' AND i.kind = 'image'",
+	        [VM_LIST_VISIBLE] =
+	                SELECT_INSTANCE "WHERE i.state <> 'creating' AND i.kind = 'instance'",
+	        [VM_LIST_IMAGES] =
+	                SELECT_INSTANCE "WHERE i.state <> 'creating' AND i.kind = 'image'",
 	        [VM_LIST_ALL] = SELECT_INSTANCE,
 	        [VM_LIST_CREATING] = SELECT_INSTANCE "WHERE i.state = 'creating'",
 	        [VM_LIST_OCCUPYING] = SELECT_INSTANCE "WHERE i.occupies = 1",
+	        [VM_LIST_BRIEF] =
+	                SELECT_WITH("NULL") "WHERE i.state <> 'creating' AND i.kind = 'instance'",
 	};
 	sqlite3_stmt *stmt = vm_sql_prepare(store, err, queries[which], "");
 	struct vm_instance *rows = NULL;
@@ -342,7 +347,7 @@ int vm_store_list(struct vm_store *store, enum vm_list which, struct vm_instance
 		vm_instances_free(rows, count);
 		return -1;
 	}
-	if (count > 1)
+	if (count > 1 && which != VM_LIST_BRIEF)
 		qsort(rows, count, sizeof(*rows), compare_names);
 	*ret = rows;
 	*ret_count = count;

@@ -57,7 +57,8 @@ void *vm_calloc(size_t n, size_t size, struct vm_err *err);
  * bytes. Returns 0, or -1 (usage) that names `what` and what was wrong.
  */
 int vm_size_parse(const char *text, const char *what, uint64_t *ret_bytes, struct vm_err *err);
-/* A whole number in decimal, at the end of `buf`; returns where it begins there. Quicker than printf. */
+/* A whole number in decimal, at the end of `buf`; returns where it begins there. Quicker than
+ * printf. */
 enum { VM_DECIMAL_SIZE = 21 };
 const char *vm_decimal(uint64_t value, char buf[VM_DECIMAL_SIZE]);
 /* Writes e.g. "64.0M" or "512"; the buffer should have at least 16 bytes. Returns buf. */

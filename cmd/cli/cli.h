@@ -117,8 +117,8 @@ struct cli {
 	char **operands;
 	struct vm_root root;
 	/*
-	 * NULL until it was opened. By a pointer, as the next: who never opens it, vmctl itself, does
-	 * not have the store in it, and loads no SQLite.
+	 * NULL until it was opened. By a pointer, as the next: who never opens it, vmctl itself,
+	 * does not have the store in it, and loads no SQLite.
 	 */
 	void (*close_root)(struct vm_root *root);
 	cli_offer *offer;

@@ -14,9 +14,9 @@
  * was typed: each shell has its own way of matching. No space is put behind one that ends in '='.
  *
  * The kind of a value is told by the name that the option or the man page gives it ("FILE",
- * "STATE", "INSTANCE"): complete_values.c, complete_known.c. Nothing is locked, and the store is opened only for
- * names, without waiting. Whatever goes wrong, there is just nothing to offer: no message, and exit
- * status 0.
+ * "STATE", "INSTANCE"): complete_values.c, complete_known.c. Nothing is locked, and the store is
+ * opened only for names, without waiting. Whatever goes wrong, there is just nothing to offer: no
+ * message, and exit status 0.
  */
 #ifndef CLI_COMPLETE_H
 #define CLI_COMPLETE_H

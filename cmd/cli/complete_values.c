@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What is offered for a value, by the name that the verb gives it: what is the same for all programs. */
+/* What is offered for a value, by the name that the verb gives it: what is the same for all
+ * programs. */
 #include <stdio.h>
 #include <string.h>
 

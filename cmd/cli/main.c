@@ -51,14 +51,11 @@ static void close_stdout(struct cli *cli)
 }
 
 /* What comes before the verb, whichever it is. */
-static struct cli begin(const char *name, void *options, cli_offer *offer)
+static void begin(struct cli *cli, const char *name)
 {
-	struct cli cli = {.options = options, .root = VM_ROOT_INIT, .offer = offer};
-
 	fill_standard_fds();
-	(void)snprintf(cli.program, sizeof(cli.program), "vmctl%s%s", name[0] != '\0' ? "-" : "",
+	(void)snprintf(cli->program, sizeof(cli->program), "vmctl%s%s", name[0] != '\0' ? "-" : "",
 	               name);
-	return cli;
 }
 
 /* And after it. */
@@ -110,8 +107,9 @@ static int run(struct cli *cli, int argc, char **argv)
 int cli_main_offering(const struct cli_verb *verb, void *options, int argc, char **argv,
                       cli_offer *offer)
 {
-	struct cli cli = begin(verb->name, options, offer);
+	struct cli cli = {.options = options, .root = VM_ROOT_INIT, .offer = offer};
 
+	begin(&cli, verb->name);
 	cli.verb = verb;
 	if (cli_completes(argc, argv))
 		return cli_complete(&cli, argc - 2, argv + 2);
@@ -180,9 +178,10 @@ static int become(struct cli *cli, char **argv)
 int cli_main_group_offering(const struct cli_group *group, void *options, int argc, char **argv,
                             cli_offer *offer)
 {
-	struct cli cli = begin(group->name, options, offer);
+	struct cli cli = {.options = options, .root = VM_ROOT_INIT, .offer = offer};
 	const char *name;
 
+	begin(&cli, group->name);
 	cli.group = group;
 	if (cli_completes(argc, argv))
 		return cli_complete_group(&cli, argc, argv);

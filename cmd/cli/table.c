@@ -16,6 +16,36 @@ static const size_t left_out = SIZE_MAX; /* as a column's width */
 /* --- what is in it ------------------------------------------------------------------------------
  */
 
+/* The texts of the cells, one behind the other: a table of thousands has ten times as many. */
+struct cli_grid_texts {
+	struct cli_grid_texts *next;
+	size_t used, size;
+	char text[];
+};
+
+enum { TEXTS_SIZE = 16 * 1024 };
+
+/* NULL: out of memory. */
+static char *keep_text(struct cli_grid *grid, const char *text)
+{
+	struct cli_grid_texts *texts = grid->texts;
+	size_t len = strlen(text) + 1;
+	char *kept;
+
+	if (texts == NULL || texts->size - texts->used < len) {
+		size_t size = len > TEXTS_SIZE ? len : TEXTS_SIZE;
+
+		texts = malloc(sizeof(*texts) + size);
+		if (texts == NULL)
+			return NULL;
+		*texts = (struct cli_grid_texts){.next = grid->texts, .size = size};
+		grid->texts = texts;
+	}
+	kept = memcpy(texts->text + texts->used, text, len);
+	texts->used += len;
+	return kept;
+}
+
 int cli_grid_init(struct cli_grid *grid, const char *const *header, size_t columns, size_t rows,
                   struct vm_err *err)
 {
@@ -29,22 +59,29 @@ int cli_grid_init(struct cli_grid *grid, const char *const *header, size_t colum
 	if (grid->colours == NULL)
 		return -1;
 	for (size_t i = 0; i < columns; i++) {
-		grid->cells[i] = vm_strdup(header[i], err);
+		grid->cells[i] = keep_text(grid, header[i]);
 		if (grid->cells[i] == NULL)
-			return -1;
+			return vm_err_set(err, VM_ERR_INSUFFICIENT_RESOURCES, "out of memory");
 		grid->colours[i] = CLI_BOLD;
 	}
 	return 0;
 }
 
-void cli_grid_put(struct cli_grid *grid, size_t row, size_t column, char *text)
+void cli_grid_copy(struct cli_grid *grid, size_t row, size_t column, const char *text)
 {
 	char **cell = &grid->cells[(row + 1) * grid->columns + column];
 
 	assert(row + 1 < grid->rows && column < grid->columns && *cell == NULL);
-	*cell = text;
+	*cell = keep_text(grid, text);
+	if (*cell != NULL)
+		cli_text_clean(*cell, grid->narrow);
+}
+
+void cli_grid_put(struct cli_grid *grid, size_t row, size_t column, char *text)
+{
 	if (text != NULL)
-		cli_text_clean(text, grid->narrow);
+		cli_grid_copy(grid, row, column, text);
+	free(text);
 }
 
 void cli_grid_colour(struct cli_grid *grid, size_t row, size_t column, enum cli_colour colour)
@@ -55,8 +92,12 @@ void cli_grid_colour(struct cli_grid *grid, size_t row, size_t column, enum cli_
 
 void cli_grid_free(struct cli_grid *grid)
 {
-	for (size_t i = 0; grid->cells != NULL && i < grid->rows * grid->columns; i++)
-		free(grid->cells[i]);
+	while (grid->texts != NULL) {
+		struct cli_grid_texts *next = grid->texts->next;
+
+		free(grid->texts);
+		grid->texts = next;
+	}
 	free(grid->cells);
 	free(grid->colours);
 	*grid = (struct cli_grid){0};

@@ -189,6 +189,36 @@ static void lists_are_in_order_of_name_and_hold_what_is_asked_for(void **state)
 	}
 }
 
+static void a_brief_list_has_the_same_rows_without_their_specs(void **state)
+{
+	struct fixture *f = *state;
+	struct vm_instance making = row_of('9', "making"), *brief = NULL, *full = NULL;
+	size_t brief_count = 0, full_count = 0;
+
+	add(f, 'b', "two");
+	add(f, 'a', "web");
+	add(f, 'c', "one");
+	assert_works(f, reserve(f, &making, 1, NULL));
+	assert_works(f, vm_store_list(f->store, VM_LIST_VISIBLE, &full, &full_count, &f->err));
+	assert_works(f, vm_store_list(f->store, VM_LIST_BRIEF, &brief, &brief_count, &f->err));
+	assert_int_equal(full_count, 3);
+	assert_int_equal(brief_count, 3);
+	for (size_t i = 0; i < full_count; i++) {
+		size_t k = 0;
+
+		assert_non_null(full[i].spec);
+		while (k < brief_count && strcmp(brief[k].id, full[i].id) != 0)
+			k++;
+		assert_true(k < brief_count);
+		assert_null(brief[k].spec);
+		assert_string_equal(brief[k].name, full[i].name);
+		assert_int_equal(brief[k].state, full[i].state);
+		assert_int_equal(brief[k].memory_bytes, full[i].memory_bytes);
+	}
+	vm_instances_free(full, full_count);
+	vm_instances_free(brief, brief_count);
+}
+
 /* --- admission -----------------------------------------------------------------------------------
  */
 
@@ -403,6 +433,7 @@ int main(void)
 	        TEST(an_id_goes_before_a_name_and_a_name_before_a_prefix),
 	        TEST(an_ambiguous_prefix_lists_the_candidates),
 	        TEST(lists_are_in_order_of_name_and_hold_what_is_asked_for),
+	        TEST(a_brief_list_has_the_same_rows_without_their_specs),
 	        TEST(all_are_reserved_or_none),
 	        TEST(each_guest_has_a_cid_of_its_own_or_none),
 	        TEST(no_more_run_than_the_limit),
