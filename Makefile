@@ -5,6 +5,8 @@
 #   FAULTS=1    fault points (docs/faults.md), in build/faults; for tests only
 #   CI=true     warnings are errors
 #   CC=clang    both gcc >= 12 and clang >= 14 build it
+#   STATIC="sqlite3 yaml jansson zstd"  links these libraries statically: programs start sooner, and have
+#               to be built anew when a library is mended. For distributions: none.
 #   BUILD=DIR   build there; PREFIX, DESTDIR, ...: where `make install` puts things (packaging/install.mk)
 #   CFLAGS, CPPFLAGS, LDFLAGS  are added, also from the environment
 
@@ -22,8 +24,10 @@ PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 # The loader asks the libraries in this order for each symbol: so those with most of them come first.
 PKG_LIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null)
 ifneq ($(PKG_LIBS),)
-PKG_LIBS := -lsqlite3 -lc $(filter-out -lsqlite3,$(PKG_LIBS))
+PKG_LIBS := -lsqlite3 -lc $(filter-out -lsqlite3,$(PKG_LIBS)) $(if $(STATIC),-lm)
 endif
+STATIC ?=
+PKG_LIBS := $(foreach lib,$(PKG_LIBS),$(if $(filter $(lib:-l%=%),$(STATIC)),-l:lib$(lib:-l%=%).a,$(lib)))
 # Of vmctl-top alone.
 NCURSES_LIBS := $(shell pkg-config --libs ncursesw 2>/dev/null)
 WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes \
@@ -59,7 +63,7 @@ all: $(BINS)
 
 # Other flags than last time make other objects: everything that is compiled depends on this file.
 FLAGS_FILE := $(BUILD)/flags
-FLAGS_NOW := $(strip $(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS))
+FLAGS_NOW := $(strip $(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $(STATIC))
 ifneq ($(filter-out help clean deps lint check-model install-files uninstall,$(or $(MAKECMDGOALS),all)),)
 ifneq ($(file <$(FLAGS_FILE)),$(FLAGS_NOW))
 $(shell mkdir -p $(BUILD))$(file >$(FLAGS_FILE),$(FLAGS_NOW))

@@ -335,14 +335,18 @@ int vm_store_list(struct vm_store *store, enum vm_list which, struct vm_instance
 	                SELECT_WITH("NULL") "WHERE i.state <> 'creating' AND i.kind = 'instance'",
 	};
 	sqlite3_stmt *stmt = vm_sql_prepare(store, err, queries[which], "");
+	/* The others have an index, and few rows. */
+	bool whole = which != VM_LIST_CREATING && which != VM_LIST_OCCUPYING;
 	struct vm_instance *rows = NULL;
 	size_t count = 0;
 	int rc;
 
-	map_while_listing(store, true);
+	if (whole)
+		map_while_listing(store, true);
 	rc = stmt ? read_rows(store, stmt, &rows, &count, err) : -1;
 	sqlite3_finalize(stmt);
-	map_while_listing(store, false);
+	if (whole)
+		map_while_listing(store, false);
 	if (rc < 0) {
 		vm_instances_free(rows, count);
 		return -1;

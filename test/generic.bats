@@ -32,3 +32,10 @@ setup() {
 	assert_equal "$(printf '%s\n' "${!meaning_of[@]}" | sort)" \
 		"$(jq -r 'to_entries[] | select(.value | type == "boolean").key' "$BATS_FILE_TMPDIR/capabilities" | sort)"
 }
+
+@test "vmctl itself has no SQLite to load, which each verb that opens the store has" {
+	local bin=$top/${VMCTL_BUILD:-build}/bin
+	run -0 grep -c -a -F sqlite3_open "$bin/vmctl-ls"
+	run -1 grep -c -a -F sqlite3_open "$bin/vmctl"
+	assert_output 0
+}
