@@ -73,8 +73,8 @@ static json_t *intent_json(const struct vm_intent *intent)
 	                 cli_json_text(intent->detail));
 }
 
-/* The unit that fits, in words: appends to `buf`, which has room. */
-static void say_distance(int64_t seconds, char *buf)
+/* The unit that fits, in words, to `buf`, which has room. Returns its end. */
+static char *say_distance(int64_t seconds, char *buf)
 {
 	static const struct {
 		int64_t seconds, least; /* the unit, and how many of it are told in it */
@@ -96,21 +96,22 @@ static void say_distance(int64_t seconds, char *buf)
 	n = seconds / units[i].seconds;
 	buf = stpcpy(buf, vm_decimal((uint64_t)n, (char[VM_DECIMAL_SIZE]){0}));
 	buf = stpcpy(stpcpy(buf, " "), units[i].name);
-	(void)strcpy(buf, n == 1 ? "" : "s");
+	return stpcpy(buf, n == 1 ? "" : "s");
 }
 
 /* Without printf(): `ls` has one for each instance. */
 char *cli_when(int64_t moment_us, struct vm_err *err)
 {
 	int64_t seconds = (vm_realtime_us() - moment_us) / 1000000;
-	char text[64] = "";
+	char text[64], *end = text;
 
 	if (seconds == 0)
 		return vm_strdup("just now", err);
-	(void)strcpy(text, seconds < 0 ? "in " : "");
-	say_distance(seconds < 0 ? -seconds : seconds, text + strlen(text));
+	if (seconds < 0)
+		end = stpcpy(end, "in ");
+	end = say_distance(seconds < 0 ? -seconds : seconds, end);
 	if (seconds > 0)
-		(void)strcat(text, " ago");
+		(void)stpcpy(end, " ago");
 	return vm_strdup(text, err);
 }
 
