@@ -12,7 +12,8 @@
 
 /*
  * A load is mostly a wait for the kernel, so that few threads leave the CPUs idle: with two CPUs 16
- * load twice as fast as 8, and more gain little. More than there are slots would wait for each other.
+ * load twice as fast as 8, and more gain little. More than there are slots would wait for each
+ * other.
  */
 enum { THREADS_MIN = 16, THREADS_MAX = 32, THREADS_PER_CPU = 4 };
 

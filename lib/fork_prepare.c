@@ -265,9 +265,7 @@ static int complete(struct vm_fork *fork, struct vm_err *err)
 		    move_state(fork, &fork->children[i], first_fd, VM_FILE_SOURCE_STATE, err) < 0)
 			return -1;
 	}
-	if (make_durable(fork, err) < 0)
-		return -1;
-	return vm_fs_unlink(first_fd, VM_FILE_SOURCE_STATE, err);
+	return vm_fs_unlink(first_fd, VM_FILE_SOURCE_STATE, err) < 0 ? -1 : make_durable(fork, err);
 }
 
 int vm_fork_prepare_running(struct vm_fork *fork, struct vm_err *err)

@@ -316,13 +316,23 @@ int vm_store_open_empty(struct vm_store **ret_store, struct vm_err *err)
 	               true, false, ret_store, err);
 }
 
+static void finalize_kept(struct vm_store *store)
+{
+	sqlite3_stmt *const kept[] = {
+	        store->add_event,  store->drop_events, store->add_count,
+	        store->note_lock,  store->forget_lock, store->insert_row,
+	        store->put_intent, store->change_row,  store->drop_intent,
+	};
+
+	for (size_t i = 0; i < VM_ARRAY_LEN(kept); i++)
+		sqlite3_finalize(kept[i]);
+}
+
 void vm_store_close(struct vm_store *store)
 {
 	if (!store)
 		return;
-	sqlite3_finalize(store->add_event);
-	sqlite3_finalize(store->drop_events);
-	sqlite3_finalize(store->add_count);
+	finalize_kept(store);
 	sqlite3_close(store->db);
 	vm_cleanup_close(&store->turn_fd);
 	free(store);

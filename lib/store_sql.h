@@ -13,7 +13,8 @@ struct vm_store {
 	int64_t events_kept;
 	/* Kept prepared: a fork of many writes many. */
 	sqlite3_stmt *add_event, *drop_events, *add_count;
-	bool has_room; /* vm_store_make_room() has been called */
+	sqlite3_stmt *note_lock, *forget_lock, *insert_row, *put_intent, *change_row, *drop_intent;
+	bool has_room;          /* vm_store_make_room() has been called */
 	bool turn_sought, late; /* store_turn.c */
 	int turn_fd;            /* -1 without */
 };

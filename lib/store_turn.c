@@ -27,9 +27,9 @@ static int open_turn(const char *store_file)
 {
 	struct vm_err ignored = {0};
 	const char *slash = strrchr(store_file, '/');
-	VM_AUTO_FREE char *path = slash ? vm_strf(&ignored, "%.*s/" TURN_FILE,
-	                                          (int)(slash - store_file), store_file)
-	                                : NULL;
+	VM_AUTO_FREE char *path =
+	        slash ? vm_strf(&ignored, "%.*s/" TURN_FILE, (int)(slash - store_file), store_file)
+	              : NULL;
 	struct stat st;
 	int fd = path ? open(path, O_RDWR | O_NOFOLLOW | O_CLOEXEC) : -1;
 
