@@ -10,7 +10,12 @@
 #include "slot.h"
 #include "util.h"
 
-enum { THREADS_MAX = 32, THREADS_PER_CPU = 4 };
+/*
+ * A load is mostly a wait for the kernel, so that few threads leave the CPUs idle: with two CPUs 16
+ * load twice as fast as 8, and more gain little. More than there are slots would wait for each
+ * other.
+ */
+enum { THREADS_MIN = 16, THREADS_MAX = 32, THREADS_PER_CPU = 4 };
 
 struct launch {
 	struct vm_fork *fork;
@@ -110,7 +115,9 @@ static size_t thread_count(const struct launch *launch)
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
 	size_t n = cpus > 0 ? (size_t)cpus * THREADS_PER_CPU : THREADS_PER_CPU;
 
+	n = n > THREADS_MIN ? n : THREADS_MIN;
 	n = n < THREADS_MAX ? n : THREADS_MAX;
+	n = n < launch->slots.count ? n : launch->slots.count;
 	return n < launch->fork->count ? n : launch->fork->count;
 }
 

@@ -324,6 +324,14 @@ bool vm_fs_exists(int dir_fd, const char *name)
 	return faccessat(dir_fd, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
+void vm_fs_begin_sync(int dir_fd, const char *name)
+{
+	VM_AUTO_CLOSE int fd = openat(dir_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+
+	if (fd >= 0)
+		(void)sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE);
+}
+
 int vm_fs_sync(int dir_fd, const char *name, struct vm_err *err)
 {
 	VM_AUTO_CLOSE int fd =

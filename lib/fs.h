@@ -117,6 +117,12 @@ int vm_fs_remove_tree(int dir_fd, const char *name, struct vm_err *err);
 /* Removes an empty directory; a missing one, and one that is not empty, is no error. */
 int vm_fs_remove_empty(int dir_fd, const char *name, struct vm_err *err);
 bool vm_fs_exists(int dir_fd, const char *name);
+/*
+ * Has the kernel begin to write a file out, for a vm_fs_sync() that comes later, and waits for
+ * nothing. Several files that are begun before the first is synced share the commits of the
+ * filesystem's journal. It promises nothing, and what fails here is the sync's to report.
+ */
+void vm_fs_begin_sync(int dir_fd, const char *name);
 /* fsync of a file by name, or of the directory itself when name is NULL. */
 int vm_fs_sync(int dir_fd, const char *name, struct vm_err *err);
 

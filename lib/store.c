@@ -13,7 +13,6 @@
 enum {
 	SCHEMA_VERSION = 5,
 	ALONE_TRY_MS = 50,
-	BUSY_TIMEOUT_MS = 20000, /* transactions here last about a millisecond */
 };
 
 /* One step per schema version; step i leads from version i to i + 1. Never edited once released. */
@@ -228,7 +227,7 @@ static int read_root_id(struct vm_store *store, struct vm_err *err)
  */
 static int set_up(struct vm_store *store, bool create, bool alone, struct vm_err *err)
 {
-	sqlite3_busy_timeout(store->db, alone ? ALONE_TRY_MS : BUSY_TIMEOUT_MS);
+	sqlite3_busy_timeout(store->db, alone ? ALONE_TRY_MS : VM_STORE_BUSY_MS);
 	if (alone && vm_sql_run(store, err, "PRAGMA locking_mode = EXCLUSIVE", "") < 0)
 		return -1;
 	/*
@@ -242,7 +241,7 @@ static int set_up(struct vm_store *store, bool create, bool alone, struct vm_err
 		return -1;
 	if (vm_store_check_version(store, err) < 0 || read_root_id(store, err) < 0)
 		return -1;
-	sqlite3_busy_timeout(store->db, BUSY_TIMEOUT_MS);
+	sqlite3_busy_timeout(store->db, VM_STORE_BUSY_MS);
 	return 0;
 }
 
@@ -256,6 +255,7 @@ static int open_at(const char *path, int flags, bool create, bool alone,
 	if (!store)
 		return -1;
 	store->events_kept = VM_EVENTS_KEPT;
+	store->turn_fd = -1;
 	if (sqlite3_open_v2(path, &store->db, flags, NULL) != SQLITE_OK) {
 		if (store->db)
 			vm_sql_fail(store, path, err);
@@ -277,7 +277,7 @@ static int open_at(const char *path, int flags, bool create, bool alone,
 static int open_alone(const char *path, int flags, bool create, struct vm_store **ret_store,
                       struct vm_err *err)
 {
-	int64_t deadline = vm_monotonic_ms() + BUSY_TIMEOUT_MS;
+	int64_t deadline = vm_monotonic_ms() + VM_STORE_BUSY_MS;
 
 	for (;;) {
 		const struct timespec nap = {.tv_nsec = (vm_monotonic_us() ^ getpid()) % 64 *
@@ -316,14 +316,25 @@ int vm_store_open_empty(struct vm_store **ret_store, struct vm_err *err)
 	               true, false, ret_store, err);
 }
 
+static void finalize_kept(struct vm_store *store)
+{
+	sqlite3_stmt *const kept[] = {
+	        store->add_event,  store->drop_events, store->add_count,
+	        store->note_lock,  store->forget_lock, store->insert_row,
+	        store->put_intent, store->change_row,  store->drop_intent,
+	};
+
+	for (size_t i = 0; i < VM_ARRAY_LEN(kept); i++)
+		sqlite3_finalize(kept[i]);
+}
+
 void vm_store_close(struct vm_store *store)
 {
 	if (!store)
 		return;
-	sqlite3_finalize(store->add_event);
-	sqlite3_finalize(store->drop_events);
-	sqlite3_finalize(store->add_count);
+	finalize_kept(store);
 	sqlite3_close(store->db);
+	vm_cleanup_close(&store->turn_fd);
 	free(store);
 }
 

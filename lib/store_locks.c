@@ -26,8 +26,9 @@ static int64_t own_start(void)
 
 int vm_sql_note_lock(struct vm_store *store, const char *id, struct vm_err *err)
 {
-	return vm_sql_run(store, err, "INSERT OR REPLACE INTO lock_file VALUES (?, ?, ?)", "tii",
-	                  id, (int64_t)getpid(), own_start());
+	return vm_sql_rerun(store, &store->note_lock, err,
+	                    "INSERT OR REPLACE INTO lock_file VALUES (?, ?, ?)", "tii", id,
+	                    (int64_t)getpid(), own_start());
 }
 
 int vm_store_note_locks(struct vm_store *store, const struct vm_instance *rows, size_t count,
@@ -44,9 +45,9 @@ int vm_store_note_locks(struct vm_store *store, const struct vm_instance *rows, 
 
 int vm_sql_forget_lock(struct vm_store *store, const char *id, struct vm_err *err)
 {
-	return vm_sql_run(store, err,
-	                  "DELETE FROM lock_file WHERE id = ? AND pid = ? AND start = ?", "tii", id,
-	                  (int64_t)getpid(), own_start());
+	return vm_sql_rerun(store, &store->forget_lock, err,
+	                    "DELETE FROM lock_file WHERE id = ? AND pid = ? AND start = ?", "tii",
+	                    id, (int64_t)getpid(), own_start());
 }
 
 int vm_store_forget_lock(struct vm_store *store, const char *id, struct vm_err *err)

@@ -150,7 +150,11 @@ int vm_sql_begin(struct vm_store *store, struct vm_err *err)
 	if (!store->has_room && vm_store_make_room(store, err) < 0)
 		return -1;
 	store->has_room = true;
-	return vm_sql_run(store, err, "BEGIN IMMEDIATE", "");
+	vm_store_take_turn(store);
+	if (vm_sql_run(store, err, "BEGIN IMMEDIATE", "") == 0)
+		return 0;
+	vm_store_end_turn(store);
+	return -1;
 }
 
 int vm_sql_end(struct vm_store *store, int rc, struct vm_err *err)
@@ -164,5 +168,6 @@ int vm_sql_end(struct vm_store *store, int rc, struct vm_err *err)
 	/* Some errors roll back by themselves; a second ROLLBACK would only complain. */
 	if (rc < 0 && !sqlite3_get_autocommit(store->db))
 		sqlite3_exec(store->db, "ROLLBACK", NULL, NULL, NULL);
+	vm_store_end_turn(store);
 	return rc;
 }

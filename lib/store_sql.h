@@ -13,8 +13,14 @@ struct vm_store {
 	int64_t events_kept;
 	/* Kept prepared: a fork of many writes many. */
 	sqlite3_stmt *add_event, *drop_events, *add_count;
-	bool has_room; /* vm_store_make_room() has been called */
+	sqlite3_stmt *note_lock, *forget_lock, *insert_row, *put_intent, *change_row, *drop_intent;
+	bool has_room;          /* vm_store_make_room() has been called */
+	bool turn_sought, late; /* store_turn.c */
+	int turn_fd;            /* -1 without */
 };
+
+/* How long SQLite's lock is waited for; transactions here last about a millisecond. */
+enum { VM_STORE_BUSY_MS = 20000 };
 
 /*
  * Prepares and binds: one letter of `types` a parameter: i int64_t, t const char * (NULL is null).
@@ -32,6 +38,10 @@ int vm_sql_rerun(struct vm_store *store, sqlite3_stmt **stmt, struct vm_err *err
                  const char *types, ...);
 void vm_sql_cleanup(sqlite3_stmt **stmt);
 #define VM_AUTO_STMT VM_AUTO(vm_sql_cleanup)
+
+/* The turn of who writes, around a transaction: see store_turn.c. Cannot fail. */
+void vm_store_take_turn(struct vm_store *store);
+void vm_store_end_turn(struct vm_store *store);
 
 int vm_sql_begin(struct vm_store *store, struct vm_err *err);
 /* Ends a transaction: commits when rc is 0, else rolls back and returns -1 (err is set already). */

@@ -125,8 +125,8 @@ static int renew_cid(struct vm_store *store, const char *id, uint64_t *cid, stru
 
 static int insert_row(struct vm_store *store, const struct vm_instance *row, struct vm_err *err)
 {
-	VM_AUTO_STMT sqlite3_stmt *stmt = vm_sql_prepare(
-	        store, err,
+	return vm_sql_rerun(
+	        store, &store->insert_row, err,
 	        "INSERT INTO instance (id, name, state, hypervisor, hypervisor_version, parent_id,"
 	        " parent_name, vcpus, memory_bytes, occupies, created_us, changed_us, relocation, "
 	        "spec,"
@@ -138,15 +138,14 @@ static int insert_row(struct vm_store *store, const struct vm_instance *row, str
 	        row->parent_id, row->parent_name, (int64_t)row->vcpus, (int64_t)row->memory_bytes,
 	        (int64_t)row->occupies, row->created_us, row->created_us, row->relocation,
 	        row->spec, (int64_t)row->guest_cid, vm_kind_name(row->kind), row->alias_path);
-
-	return stmt ? vm_sql_step(store, stmt, err) : -1;
 }
 
 static int put_intent(struct vm_store *store, const char *id, const char *verb, const char *detail,
                       struct vm_err *err)
 {
-	return vm_sql_run(store, err, "INSERT OR REPLACE INTO intent VALUES (?, ?, ?, ?, ?)",
-	                  "tttii", id, verb, detail, (int64_t)getpid(), vm_realtime_us());
+	return vm_sql_rerun(store, &store->put_intent, err,
+	                    "INSERT OR REPLACE INTO intent VALUES (?, ?, ?, ?, ?)", "tttii", id,
+	                    verb, detail, (int64_t)getpid(), vm_realtime_us());
 }
 
 /* The lock files are this row's from now on. */
@@ -279,16 +278,16 @@ static int apply_change(struct vm_store *store, const struct vm_change *change, 
 {
 	bool occupies = change->state == VM_STATE_RUNNING || change->state == VM_STATE_PAUSED;
 
-	if (vm_sql_run(store, err,
-	               "UPDATE instance SET state = ?, generation = generation + 1, pid = ?,"
-	               " occupies = ?, hypervisor_version = ifnull(?, hypervisor_version),"
-	               " relocation = ifnull(?, relocation), alias_path = ifnull(?, alias_path),"
-	               " failure = ifnull(?, ''), changed_us = ?"
-	               " WHERE id = ? AND generation = ?",
-	               "tiittttiti", vm_state_name(change->state), (int64_t)change->pid,
-	               (int64_t)occupies, change->hypervisor_version, change->relocation,
-	               change->alias_path, change->failure, vm_realtime_us(), change->id,
-	               change->generation) < 0)
+	if (vm_sql_rerun(store, &store->change_row, err,
+	                 "UPDATE instance SET state = ?, generation = generation + 1, pid = ?,"
+	                 " occupies = ?, hypervisor_version = ifnull(?, hypervisor_version),"
+	                 " relocation = ifnull(?, relocation), alias_path = ifnull(?, alias_path),"
+	                 " failure = ifnull(?, ''), changed_us = ?"
+	                 " WHERE id = ? AND generation = ?",
+	                 "tiittttiti", vm_state_name(change->state), (int64_t)change->pid,
+	                 (int64_t)occupies, change->hypervisor_version, change->relocation,
+	                 change->alias_path, change->failure, vm_realtime_us(), change->id,
+	                 change->generation) < 0)
 		return -1;
 	if (sqlite3_changes(store->db) != 1)
 		return vm_err_set(err, VM_ERR_INVALID_STATE,
@@ -296,7 +295,8 @@ static int apply_change(struct vm_store *store, const struct vm_change *change, 
 	if (change->next_detail)
 		return vm_sql_run(store, err, "UPDATE intent SET detail = ? WHERE instance_id = ?",
 		                  "tt", change->next_detail, change->id);
-	return vm_sql_run(store, err, "DELETE FROM intent WHERE instance_id = ?", "t", change->id);
+	return vm_sql_rerun(store, &store->drop_intent, err,
+	                    "DELETE FROM intent WHERE instance_id = ?", "t", change->id);
 }
 
 static int set_durability(struct vm_store *store, bool durable, struct vm_err *err)

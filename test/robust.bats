@@ -69,7 +69,7 @@ impatient() {
 	rm "$VMCTL_ROOT"/locks/*
 	run -0 vmctl rm --force web copy
 	assert_clean
-	run -0 find "$VMCTL_ROOT/locks" -type f ! -name store ! -name store.gate
+	run -0 find "$VMCTL_ROOT/locks" -type f ! -name store ! -name store.gate ! -name store.turn
 	assert_output ''
 }
 

@@ -2,6 +2,11 @@
 /* The store under several processes, after kills, after damage; its bounded memory. */
 #include "store_fixture.h"
 
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+
+#include "lock.h"
 #include "store_sql.h"
 
 enum { PROCESSES = 8 };
@@ -66,6 +71,88 @@ static int run_together(struct fixture *f, int (*work)(struct worker *, struct v
 	munmap(shared, sizeof(*shared));
 	assert_works(f, vm_store_open(f->path, false, &f->store, &f->err));
 	return won;
+}
+
+/* --- the turn of who writes ---------------------------------------------------------------------
+ */
+
+/* Closes the store, which has looked for its turn before there was a place for one. */
+static void make_turn_path(struct fixture *f, char *ret, size_t size)
+{
+	vm_store_close(f->store);
+	f->store = NULL;
+	snprintf(ret, size, "%s/locks", f->dir.path);
+	assert_int_equal(mkdir(ret, 0700), 0);
+	snprintf(ret, size, "%s/locks/store.turn", f->dir.path);
+}
+
+/* Has the turn until somebody waits for it, and dies with it. */
+static int hold_turn(void *arg)
+{
+	struct worker *worker = arg;
+	struct vm_lock_process waiter;
+	char path[128];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/locks/store.turn", worker->f->dir.path);
+	fd = open(path, O_RDWR | O_CREAT, 0600);
+	if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) < 0)
+		return 92;
+	atomic_store(&worker->shared->ready, 1);
+	return wait_for(vm_lock_waiters(fd, &waiter, 1) == 1) ? 0 : 93;
+}
+
+static void who_writes_sleeps_for_the_turn_and_has_it_when_a_holder_dies(void **state)
+{
+	struct fixture *f = *state;
+	struct shared *shared = shared_memory(sizeof(*shared));
+	struct worker worker = {.f = f, .shared = shared};
+	int64_t began = vm_monotonic_ms();
+	char path[128];
+	pid_t pid;
+
+	make_turn_path(f, path, sizeof(path));
+	pid = spawn(hold_turn, &worker);
+	assert_true(wait_for(atomic_load(&shared->ready) == 1));
+	assert_works(f, vm_store_open(f->path, false, &f->store, &f->err));
+	assert_works(f, vm_store_put_meta(f->store, "turn", "mine", &f->err));
+	assert_true(vm_monotonic_ms() - began < VM_STORE_BUSY_MS);
+	assert_int_equal(reap(pid), 0);
+	munmap(shared, sizeof(*shared));
+}
+
+static void the_turn_is_given_back_with_each_transaction(void **state)
+{
+	struct fixture *f = *state;
+	struct vm_instance missing = row_of('f', "missing");
+	const struct vm_change change = {.id = missing.id, .state = VM_STATE_STOPPED};
+	char path[128];
+	int fd;
+
+	make_turn_path(f, path, sizeof(path));
+	assert_works(f, vm_store_open(f->path, false, &f->store, &f->err));
+	assert_works(f, vm_store_put_meta(f->store, "turn", "mine", &f->err));
+	fd = open(path, O_RDWR);
+	assert_true(fd >= 0);
+	assert_int_equal(flock(fd, LOCK_EX | LOCK_NB), 0);
+	flock(fd, LOCK_UN);
+	/* One that is rolled back, too. */
+	assert_fails(f, vm_store_commit(f->store, &change, 1, NULL, false, &f->err),
+	             VM_ERR_INVALID_STATE);
+	assert_int_equal(flock(fd, LOCK_EX | LOCK_NB), 0);
+	close(fd);
+}
+
+static void without_a_turn_all_is_written_as_well(void **state)
+{
+	struct fixture *f = *state;
+	char path[128];
+
+	make_turn_path(f, path, sizeof(path));
+	assert_int_equal(mkdir(path, 0700), 0);
+	assert_works(f, vm_store_open(f->path, false, &f->store, &f->err));
+	assert_works(f, vm_store_put_meta(f->store, "turn", "none", &f->err));
+	assert_int_equal(sql(f, "SELECT count(*) FROM meta WHERE value = 'none'"), 1);
 }
 
 /* --- several processes ---------------------------------------------------------------------------
@@ -369,6 +456,9 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
+	        TEST(who_writes_sleeps_for_the_turn_and_has_it_when_a_holder_dies),
+	        TEST(the_turn_is_given_back_with_each_transaction),
+	        TEST(without_a_turn_all_is_written_as_well),
 	        TEST(of_those_who_want_one_name_one_gets_it),
 	        TEST(of_those_who_want_a_place_as_many_get_one_as_there_are),
 	        TEST(of_those_who_want_to_start_as_many_may_as_there_are_places),

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The turn of those who write to the store. SQLite lets one write at a time, and has the others
+ * sleep and look again, for up to 0.1 s; of 64 forks at once that was most of the time. So whoever
+ * is about to write takes the flock of locks/store.turn before, and gives it back with the end of
+ * the transaction: the kernel wakes the next at that instant, and has it back when a holder dies.
+ *
+ * It is for speed only. What excludes is SQLite's own lock: who cannot have the turn, because the
+ * file cannot be opened or somebody in front is stopped (Ctrl-Z), writes without one, and waits as
+ * SQLite does. Nothing is waited for by someone who has it but SQLite's lock, which only those have
+ * longer than an instant who have no turn; so it has no rank.
+ */
+#include <fcntl.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "lock.h"
+#include "store_sql.h"
+#include "util.h"
+
+#define TURN_FILE "locks/store.turn"
+
+/* Of the owner of the store, whoever makes it: others would have to do without. -1 without one. */
+static int open_turn(const char *store_file)
+{
+	struct vm_err ignored = {0};
+	const char *slash = strrchr(store_file, '/');
+	VM_AUTO_FREE char *path =
+	        slash ? vm_strf(&ignored, "%.*s/" TURN_FILE, (int)(slash - store_file), store_file)
+	              : NULL;
+	struct stat st;
+	int fd = path ? open(path, O_RDWR | O_NOFOLLOW | O_CLOEXEC) : -1;
+
+	if (fd >= 0 || !path)
+		return fd;
+	fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (fd >= 0 && geteuid() == 0 && stat(store_file, &st) == 0 &&
+	    fchown(fd, st.st_uid, st.st_gid) < 0)
+		vm_cleanup_close(&fd);
+	return fd;
+}
+
+void vm_store_take_turn(struct vm_store *store)
+{
+	const char *file = sqlite3_db_filename(store->db, "main");
+	int64_t began = 0, waited = 0;
+	struct vm_err ignored = {0};
+
+	if (!store->turn_sought && file && file[0])
+		store->turn_fd = open_turn(file);
+	store->turn_sought = true;
+	if (store->turn_fd < 0 || flock(store->turn_fd, LOCK_EX | LOCK_NB) == 0)
+		return;
+	began = vm_monotonic_ms();
+	/* One that came too late has waited as long as it may: SQLite's lock must be free. */
+	if (vm_flock_until(store->turn_fd, LOCK_EX, began + VM_STORE_BUSY_MS, &ignored) != 0)
+		waited = vm_monotonic_ms() - began;
+	store->late = waited > 0;
+	if (store->late)
+		sqlite3_busy_timeout(store->db, waited < VM_STORE_BUSY_MS
+		                                        ? (int)(VM_STORE_BUSY_MS - waited)
+		                                        : 0);
+}
+
+void vm_store_end_turn(struct vm_store *store)
+{
+	if (store->turn_fd >= 0)
+		flock(store->turn_fd, LOCK_UN);
+	if (store->late)
+		sqlite3_busy_timeout(store->db, VM_STORE_BUSY_MS);
+	store->late = false;
+}
