@@ -43,7 +43,7 @@ static int move_state(struct vm_fork *fork, struct vm_child *child, int from_fd,
 	        .spec = &fork->source.spec,
 	        .from_cid = fork->source.row.guest_cid,
 	        .to_cid = child->row.guest_cid,
-	        .durable = fork->target != VM_STATE_RUNNING,
+	        .durable = false, /* make_durable() */
 	};
 
 	if (fork->source.driver->move_state(&move, err) < 0)
@@ -51,26 +51,40 @@ static int move_state(struct vm_fork *fork, struct vm_child *child, int from_fd,
 	return 0;
 }
 
-/*
- * A running fork would not survive a power loss anyway; one at rest is synced before it is
- * published, its manifest last.
- */
-static int make_durable(struct vm_fork *fork, struct vm_child *child, struct vm_err *err)
+static int sync_child(const struct vm_fork *fork, const struct vm_child *child, struct vm_err *err)
 {
-	const struct vm_spec *spec = &fork->source.spec;
-
-	if (fork->target == VM_STATE_RUNNING)
-		return 0;
-	if (vm_disks_sync(child->dir_fd, spec, err) < 0)
+	if (vm_disks_sync(child->dir_fd, &fork->source.spec, err) < 0)
 		return -1;
 	if (fork->target == VM_STATE_STANDBY &&
-	    (vm_fs_sync(child->dir_fd, VM_FILE_MEMORY, err) < 0 ||
-	     vm_manifest_write(child->dir_fd, &child->row, spec, child->row.hypervisor_version,
-	                       true, err) < 0))
+	    (vm_fs_sync(child->dir_fd, VM_FILE_STATE, err) < 0 ||
+	     vm_fs_sync(child->dir_fd, VM_FILE_MEMORY, err) < 0 ||
+	     vm_fs_sync(child->dir_fd, VM_FILE_MANIFEST, err) < 0))
 		return -1;
-	if (vm_fs_sync(child->dir_fd, NULL, err) < 0)
-		return -1;
-	return vm_fs_sync(vm_root_kind_fd(fork->op->root, child->row.kind), NULL, err);
+	return vm_fs_sync(child->dir_fd, NULL, err);
+}
+
+/*
+ * A running fork would not survive a power loss anyway; one at rest is synced before it is
+ * published. Nothing of it counts before that, so all files are written first, of all forks, and
+ * then synced: what a journal takes together it need not take one by one. Each directory once, the
+ * one that leads to them last.
+ */
+static int make_durable(struct vm_fork *fork, struct vm_err *err)
+{
+	if (fork->target == VM_STATE_RUNNING)
+		return 0;
+	for (size_t i = 0; fork->target == VM_STATE_STANDBY && i < fork->count; i++) {
+		const struct vm_child *child = &fork->children[i];
+
+		if (vm_manifest_write(child->dir_fd, &child->row, &fork->source.spec,
+		                      child->row.hypervisor_version, false, err) < 0)
+			return -1;
+	}
+	for (size_t i = 0; i < fork->count; i++) {
+		if (vm_interrupt_check(err) < 0 || sync_child(fork, &fork->children[i], err) < 0)
+			return -1;
+	}
+	return vm_fs_sync(vm_root_kind_fd(fork->op->root, fork->children[0].row.kind), NULL, err);
 }
 
 int vm_fork_prepare_frozen(struct vm_fork *fork, struct vm_err *err)
@@ -94,10 +108,8 @@ int vm_fork_prepare_frozen(struct vm_fork *fork, struct vm_err *err)
 		    (vm_fs_link(from_fd, child->dir_fd, VM_FILE_MEMORY, err) < 0 ||
 		     move_state(fork, child, from_fd, VM_FILE_STATE, err) < 0))
 			return -1;
-		if (make_durable(fork, child, err) < 0)
-			return -1;
 	}
-	return 0;
+	return make_durable(fork, err);
 }
 
 /* Inside the pause: memory, state and disks of the same instant, into the first child. */
@@ -224,15 +236,11 @@ static int complete(struct vm_fork *fork, struct vm_err *err)
 		if (clone_first(fork, &fork->children[i], err) < 0)
 			return -1;
 	}
-	for (size_t i = 0; i < fork->count; i++) {
-		struct vm_child *child = &fork->children[i];
-
-		if ((vm_fork_with_memory(fork) &&
-		     move_state(fork, child, first_fd, VM_FILE_SOURCE_STATE, err) < 0) ||
-		    make_durable(fork, child, err) < 0)
+	for (size_t i = 0; vm_fork_with_memory(fork) && i < fork->count; i++) {
+		if (move_state(fork, &fork->children[i], first_fd, VM_FILE_SOURCE_STATE, err) < 0)
 			return -1;
 	}
-	return vm_fs_unlink(first_fd, VM_FILE_SOURCE_STATE, err);
+	return vm_fs_unlink(first_fd, VM_FILE_SOURCE_STATE, err) < 0 ? -1 : make_durable(fork, err);
 }
 
 int vm_fork_prepare_running(struct vm_fork *fork, struct vm_err *err)
