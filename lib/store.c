@@ -323,6 +323,8 @@ void vm_store_close(struct vm_store *store)
 	sqlite3_finalize(store->add_event);
 	sqlite3_finalize(store->drop_events);
 	sqlite3_finalize(store->add_count);
+	sqlite3_finalize(store->get);
+	sqlite3_finalize(store->find);
 	sqlite3_close(store->db);
 	free(store);
 }

@@ -13,6 +13,8 @@ struct vm_store {
 	int64_t events_kept;
 	/* Kept prepared: a fork of many writes many. */
 	sqlite3_stmt *add_event, *drop_events, *add_count;
+	/* And each verb looks for its instance without the lock, with it, and at its end. */
+	sqlite3_stmt *get, *find;
 	bool has_room; /* vm_store_make_room() has been called */
 };
 
