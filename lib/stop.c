@@ -38,9 +38,9 @@ static int ask_and_wait(struct vm_op *op, struct vm_held *held, struct vm_machin
 }
 
 /*
- * A fork that runs was never synced. One that is stopped is at rest: a power loss must not leave its
- * row without the blocks that it never wrote itself. Its VMM is dead; a disk that cannot be synced is
- * no reason to call it running.
+ * A fork that runs was never synced. One that is stopped is at rest: a power loss must not leave
+ * its row without the blocks that it never wrote itself. Its VMM is dead; a disk that cannot be
+ * synced is no reason to call it running.
  */
 static void sync_files(const struct vm_op *op, const struct vm_held *held)
 {

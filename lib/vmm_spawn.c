@@ -213,9 +213,9 @@ static int child_main(void *arg)
 
 /*
  * The child, in our memory and on a stack of its own, while this thread stands still until it has
- * executed the hypervisor: a copy of the page tables, and of each page that is written to afterwards,
- * takes longer than all else that is done here. Descriptors, directory, umask and what signals do
- * are its own all the same. If we are killed it goes on as after fork().
+ * executed the hypervisor: a copy of the page tables, and of each page that is written to
+ * afterwards, takes longer than all else that is done here. Descriptors, directory, umask and what
+ * signals do are its own all the same. If we are killed it goes on as after fork().
  *
  * What a view takes to be entered is not made for that: a child that has one gets a copy.
  */

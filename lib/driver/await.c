@@ -19,7 +19,7 @@
 #include "../util.h"
 
 enum {
-	LOOK_MS = 200,      /* a sleeper looks for a request to stop this often */
+	LOOK_MS = 200,       /* a sleeper looks for a request to stop this often */
 	REFUSED_YIELDS = 32, /* between the VMM's bind() and its listen() there are microseconds */
 	REFUSED_NAP_NS = 50000,
 };
@@ -141,10 +141,9 @@ static int connect_when_there(const struct vm_machine *machine, const struct wat
 			sched_yield();
 			continue;
 		}
-		rc = watch_sleep(watch, machine->vmm.pid_fd,
-		                 bound ? REFUSED_NAP_NS
-		                       : (left < LOOK_MS ? left : LOOK_MS) * 1000000,
-		                 err);
+		rc = watch_sleep(
+		        watch, machine->vmm.pid_fd,
+		        bound ? REFUSED_NAP_NS : (left < LOOK_MS ? left : LOOK_MS) * 1000000, err);
 		if (rc != 0)
 			return rc;
 	}

@@ -6,9 +6,10 @@
 #include "driver.h"
 
 /*
- * Waits until VM_FILE_API_SOCKET accepts: 0 and the connection, which is the caller's; 1 the VMM has
- * ended before (the driver says why), -1: timeout, system (also "interrupted"). After the spawn; at
- * the latest when machine->deadline_ms has come. Takes SIGIO for itself: its handler does nothing.
+ * Waits until VM_FILE_API_SOCKET accepts: 0 and the connection, which is the caller's; 1 the VMM
+ * has ended before (the driver says why), -1: timeout, system (also "interrupted"). After the
+ * spawn; at the latest when machine->deadline_ms has come. Takes SIGIO for itself: its handler does
+ * nothing.
  */
 int vm_await_socket(const struct vm_machine *machine, int *ret_fd, struct vm_err *err);
 

@@ -23,10 +23,9 @@ int vm_fc_spawn(struct vm_machine *machine, int *ret_fd, struct vm_err *err);
 int vm_fc_refuse(const struct vm_machine *machine, const char *what, const char *message,
                  struct vm_err *err);
 /*
- * One API request. `body` is stolen (may be NULL); so is the connection, -1 afterwards (see http.h).
- * `ret_answer` (may be NULL) gets the answer's
- * JSON as a new reference. A refusal becomes a vmctl code by what the VMM says, with its own
- * message kept.
+ * One API request. `body` is stolen (may be NULL); so is the connection, -1 afterwards (see
+ * http.h). `ret_answer` (may be NULL) gets the answer's JSON as a new reference. A refusal becomes
+ * a vmctl code by what the VMM says, with its own message kept.
  */
 int vm_fc_call_on(struct vm_machine *machine, int *connection, const char *method, const char *path,
                   json_t *body, json_t **ret_answer, struct vm_err *err);
