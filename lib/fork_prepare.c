@@ -260,9 +260,8 @@ static int complete(struct vm_fork *fork, struct vm_err *err)
 		if (clone_first(fork, &fork->children[i], err) < 0)
 			return -1;
 	}
-	for (size_t i = 0; i < fork->count; i++) {
-		if (vm_fork_with_memory(fork) &&
-		    move_state(fork, &fork->children[i], first_fd, VM_FILE_SOURCE_STATE, err) < 0)
+	for (size_t i = 0; vm_fork_with_memory(fork) && i < fork->count; i++) {
+		if (move_state(fork, &fork->children[i], first_fd, VM_FILE_SOURCE_STATE, err) < 0)
 			return -1;
 	}
 	return vm_fs_unlink(first_fd, VM_FILE_SOURCE_STATE, err) < 0 ? -1 : make_durable(fork, err);

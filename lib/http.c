@@ -160,7 +160,10 @@ static int call(const struct vm_http_request *request, struct vm_http_response *
 		return -1;
 	x.out = text;
 	x.out_len = strlen(text);
-	x.fd = vm_connect(request->dir_fd, request->socket, request->deadline_ms, err);
+	if (request->connection)
+		x.fd = vm_take_fd(request->connection);
+	if (x.fd < 0)
+		x.fd = vm_connect(request->dir_fd, request->socket, request->deadline_ms, err);
 	if (x.fd < 0)
 		return -1;
 	return converse(&x, ret, err);

@@ -21,6 +21,11 @@ enum {
 };
 
 struct vm_http_request {
+	/*
+	 * A connection to that socket that has carried no request yet: taken, and -1 afterwards.
+	 * NULL or -1: the request makes its own.
+	 */
+	int *connection;
 	int dir_fd;          /* directory of the socket, or AT_FDCWD */
 	const char *socket;  /* e.g. "vmm.sock", opened below dir_fd; no length limit on either */
 	const char *method;  /* "GET", "PUT", "PATCH" */

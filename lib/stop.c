@@ -37,6 +37,22 @@ static int ask_and_wait(struct vm_op *op, struct vm_held *held, struct vm_machin
 	return rc;
 }
 
+/*
+ * A fork that runs was never synced. One that is stopped is at rest: a power loss must not leave
+ * its row without the blocks that it never wrote itself. Its VMM is dead; a disk that cannot be
+ * synced is no reason to call it running.
+ */
+static void sync_files(const struct vm_op *op, const struct vm_held *held)
+{
+	struct vm_err err = {0};
+
+	if (vm_disks_sync(held->dir_fd, &held->spec, &err) < 0 ||
+	    vm_fs_sync(held->dir_fd, NULL, &err) < 0 ||
+	    vm_fs_sync(op->root->guests_fd, NULL, &err) < 0)
+		vm_op_warn(op, "%s is stopped, but a power loss may harm its disks: %s",
+		           held->row.name, err.message);
+}
+
 static int stop_vmm(struct vm_op *op, struct vm_held *held, const struct vm_stop_options *options,
                     bool ask, struct vm_err *err)
 {
@@ -57,6 +73,7 @@ static int stop_vmm(struct vm_op *op, struct vm_held *held, const struct vm_stop
 	if (rc < 0 || vm_driver_clean(held->driver, held->dir_fd, err) < 0 ||
 	    vm_held_drop_saved(op, held, err) < 0)
 		return -1;
+	sync_files(op, held);
 	return vm_held_commit(op, held, &outcome, err);
 }
 

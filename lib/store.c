@@ -322,6 +322,7 @@ static void finalize_kept(struct vm_store *store)
 	        store->add_event,  store->drop_events, store->add_count,
 	        store->note_lock,  store->forget_lock, store->insert_row,
 	        store->put_intent, store->change_row,  store->drop_intent,
+	        store->get,        store->find,
 	};
 
 	for (size_t i = 0; i < VM_ARRAY_LEN(kept); i++)

@@ -143,10 +143,29 @@ static int find_one(struct vm_store *store, const char *sql, const char *key,
 	return first_row(store, stmt, ret, err);
 }
 
+/* The same with a statement that the store keeps: to prepare it takes longer than to run it. */
+static int find_again(struct vm_store *store, sqlite3_stmt **stmt, const char *sql, const char *key,
+                      struct vm_instance *ret, struct vm_err *err)
+{
+	int rc;
+
+	if (!*stmt)
+		*stmt = vm_sql_prepare(store, err, sql, "t", key);
+	else if (sqlite3_bind_text(*stmt, 1, key, -1, SQLITE_STATIC) != SQLITE_OK)
+		return vm_sql_fail(store, "binding a statement", err);
+	rc = first_row(store, *stmt, ret, err);
+	/* Left as it is, it would keep its locks; and `key` is the caller's. */
+	if (*stmt) {
+		sqlite3_reset(*stmt);
+		sqlite3_clear_bindings(*stmt);
+	}
+	return rc;
+}
+
 int vm_store_get(struct vm_store *store, const char *id, struct vm_instance *ret,
                  struct vm_err *err)
 {
-	int rc = find_one(store, SELECT_INSTANCE "WHERE i.id = ?", id, ret, err);
+	int rc = find_again(store, &store->get, SELECT_INSTANCE "WHERE i.id = ?", id, ret, err);
 
 	if (rc == 0)
 		return vm_err_set(err, VM_ERR_NOT_FOUND, "no instance with id %s", id);
@@ -256,8 +275,9 @@ int vm_store_find(struct vm_store *store, const char *selector, struct vm_instan
 		rc = find_one(store, SELECT_INSTANCE "WHERE i.id = ? AND i.state <> 'creating'",
 		              selector, ret, err);
 	if (rc == 0)
-		rc = find_one(store, SELECT_INSTANCE "WHERE i.name = ? AND i.state <> 'creating'",
-		              selector, ret, err);
+		rc = find_again(store, &store->find,
+		                SELECT_INSTANCE "WHERE i.name = ? AND i.state <> 'creating'",
+		                selector, ret, err);
 	if (rc == 0)
 		rc = find_prefix(store, selector, ret, err);
 	if (rc != 0)

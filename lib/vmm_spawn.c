@@ -3,7 +3,9 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <linux/close_range.h>
+#include <sched.h>
 #include <signal.h>
+#include <stdalign.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -20,7 +22,11 @@
 #include "view.h"
 #include "vmm.h"
 
-enum { ALIVE_WAIT_MS = 2000, ALIVE_FD = 3 };
+enum {
+	ALIVE_WAIT_MS = 2000,
+	ALIVE_FD = 3,
+	STACK_BYTES = 64 * 1024, /* of the child until its exec; it needs a few KB */
+};
 
 /* What the child needs; all descriptors are O_CLOEXEC in the parent. */
 struct spawn {
@@ -105,7 +111,10 @@ static size_t put_number(uint64_t n, char *buf)
 	return used;
 }
 
-/* Records "PID START\n". Between fork and exec of a threaded program: no stdio, no malloc. */
+/*
+ * Records "PID START\n". Between fork and exec of a threaded program, perhaps in its memory: no
+ * stdio, no malloc.
+ */
 static int record_self(int fd)
 {
 	char text[64];
@@ -197,6 +206,33 @@ static _Noreturn void become_vmm(const struct spawn *spawn)
 	_exit(127);
 }
 
+static int child_main(void *arg)
+{
+	become_vmm(arg);
+}
+
+/*
+ * The child, in our memory and on a stack of its own, while this thread stands still until it has
+ * executed the hypervisor: a copy of the page tables, and of each page that is written to
+ * afterwards, takes longer than all else that is done here. Descriptors, directory, umask and what
+ * signals do are its own all the same. If we are killed it goes on as after fork().
+ *
+ * What a view takes to be entered is not made for that: a child that has one gets a copy.
+ */
+static pid_t start_child(struct spawn *spawn)
+{
+	alignas(16) char stack[STACK_BYTES];
+	pid_t pid;
+
+	if (!spawn->view)
+		return clone(child_main, stack + sizeof(stack), CLONE_VM | CLONE_VFORK | SIGCHLD,
+		             spawn);
+	pid = fork();
+	if (pid == 0)
+		become_vmm(spawn);
+	return pid;
+}
+
 /* Waits until the child has executed the hypervisor or reported why it could not. */
 static int await_exec(const struct spawn *spawn, int report_fd, struct vm_err *err)
 {
@@ -233,11 +269,9 @@ static int fork_vmm(struct spawn *spawn, struct vm_vmm *ret_vmm, struct vm_err *
 		return vm_err_sys(err, "pipe");
 	report = ends[0];
 	spawn->report_fd = ends[1];
-	pid = vm_fault(VM_FAULT_VMM_FORK) ? -1 : fork();
+	pid = vm_fault(VM_FAULT_VMM_FORK) ? -1 : start_child(spawn);
 	if (pid < 0)
 		return vm_err_sys(err, "fork");
-	if (pid == 0)
-		become_vmm(spawn);
 	vm_fault(VM_FAULT_VMM_FORK_DONE);
 	close_spawn(spawn);
 	if (await_exec(spawn, report, err) < 0) {

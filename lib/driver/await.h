@@ -5,12 +5,12 @@
 
 #include "driver.h"
 
-/* Watches the machine's directory for VM_FILE_API_SOCKET; before the spawn. -1: system. */
-int vm_await_begin(const struct vm_machine *machine, struct vm_err *err);
 /*
- * Waits until the socket accepts: 0; 1 the VMM has ended before (the driver says why), -1: timeout,
- * system (also "interrupted"). `watch_fd` is from vm_await_begin(), and stays the caller's.
+ * Waits until VM_FILE_API_SOCKET accepts: 0 and the connection, which is the caller's; 1 the VMM
+ * has ended before (the driver says why), -1: timeout, system (also "interrupted"). After the
+ * spawn; at the latest when machine->deadline_ms has come. Takes SIGIO for itself: its handler does
+ * nothing.
  */
-int vm_await_socket(const struct vm_machine *machine, int watch_fd, struct vm_err *err);
+int vm_await_socket(const struct vm_machine *machine, int *ret_fd, struct vm_err *err);
 
 #endif

@@ -86,12 +86,18 @@ static int suits(const struct vm_root *root, const struct vm_spec *spec, struct 
 	return kvm.verdict == VM_KVM_GOOD ? 0 : vm_err_set(err, VM_ERR_HYPERVISOR, "%s", kvm.why);
 }
 
-static int put(struct vm_machine *machine, const char *path, json_t *body, struct vm_err *err)
+static int put_on(struct vm_machine *machine, int *connection, const char *path, json_t *body,
+                  struct vm_err *err)
 {
 	if (!body)
 		return vm_err_set(err, VM_ERR_INSUFFICIENT_RESOURCES, "PUT %s: out of memory",
 		                  path);
-	return vm_fc_call(machine, "PUT", path, body, NULL, err);
+	return vm_fc_call_on(machine, connection, "PUT", path, body, NULL, err);
+}
+
+static int put(struct vm_machine *machine, const char *path, json_t *body, struct vm_err *err)
+{
+	return put_on(machine, NULL, path, body, err);
 }
 
 static int put_disks(struct vm_machine *machine, struct vm_err *err)
@@ -118,15 +124,15 @@ static json_t *boot_source(const struct vm_spec *spec)
 	                 spec->initrd ? VM_FILE_INITRD : NULL);
 }
 
-static int configure(struct vm_machine *machine, struct vm_err *err)
+static int configure(struct vm_machine *machine, int *connection, struct vm_err *err)
 {
 	const struct vm_spec *spec = machine->spec;
 
-	if (put(machine, "/machine-config",
-	        json_pack("{s:i,s:I,s:b}", "vcpu_count", (int)spec->vcpus, "mem_size_mib",
-	                  (json_int_t)(spec->memory_bytes >> 20), "track_dirty_pages",
-	                  (int)machine->track),
-	        err) < 0 ||
+	if (put_on(machine, connection, "/machine-config",
+	           json_pack("{s:i,s:I,s:b}", "vcpu_count", (int)spec->vcpus, "mem_size_mib",
+	                     (json_int_t)(spec->memory_bytes >> 20), "track_dirty_pages",
+	                     (int)machine->track),
+	           err) < 0 ||
 	    put(machine, "/boot-source", boot_source(spec), err) < 0 || put_disks(machine, err) < 0)
 		return -1;
 	if (machine->guest_cid == 0)
@@ -139,7 +145,9 @@ static int configure(struct vm_machine *machine, struct vm_err *err)
 
 static int boot(struct vm_machine *machine, struct vm_err *err)
 {
-	if (vm_fc_spawn(machine, err) < 0 || configure(machine, err) < 0 ||
+	VM_AUTO_CLOSE int fd = -1;
+
+	if (vm_fc_spawn(machine, &fd, err) < 0 || configure(machine, &fd, err) < 0 ||
 	    put(machine, "/actions", json_pack("{s:s}", "action_type", "InstanceStart"), err) < 0)
 		return vm_abandon(machine);
 	return 0;
@@ -159,14 +167,16 @@ static const char *tracking_field(const char *version)
 
 static int load(struct vm_machine *machine, bool resume, struct vm_err *err)
 {
+	VM_AUTO_CLOSE int fd = -1;
+
 	/* Any load failure ends the process, so there is nothing to retry in the same VMM. */
-	if (vm_fc_spawn(machine, err) < 0 ||
-	    put(machine, "/snapshot/load",
-	        json_pack("{s:s,s:{s:s,s:s},s:b,s:b}", "snapshot_path", VM_FILE_STATE,
-	                  "mem_backend", "backend_type", "File", "backend_path", VM_FILE_MEMORY,
-	                  tracking_field(machine->binary->version), (int)machine->track,
-	                  "resume_vm", (int)resume),
-	        err) < 0)
+	if (vm_fc_spawn(machine, &fd, err) < 0 ||
+	    put_on(machine, &fd, "/snapshot/load",
+	           json_pack("{s:s,s:{s:s,s:s},s:b,s:b}", "snapshot_path", VM_FILE_STATE,
+	                     "mem_backend", "backend_type", "File", "backend_path", VM_FILE_MEMORY,
+	                     tracking_field(machine->binary->version), (int)machine->track,
+	                     "resume_vm", (int)resume),
+	           err) < 0)
 		return vm_abandon(machine);
 	return 0;
 }

@@ -90,12 +90,13 @@ static int explain_death(struct vm_machine *machine, struct vm_err *err)
 	return -1;
 }
 
-int vm_fc_call(struct vm_machine *machine, const char *method, const char *path, json_t *body,
-               json_t **ret_answer, struct vm_err *err)
+int vm_fc_call_on(struct vm_machine *machine, int *connection, const char *method, const char *path,
+                  json_t *body, json_t **ret_answer, struct vm_err *err)
 {
 	VM_AUTO_FREE char *text = body ? json_dumps(body, JSON_COMPACT) : NULL;
 	struct vm_http_response response = {0};
 	const struct vm_http_request request = {
+	        .connection = connection,
 	        .dir_fd = machine->dir_fd,
 	        .socket = VM_FILE_API_SOCKET,
 	        .method = method,
@@ -129,6 +130,12 @@ int vm_fc_call(struct vm_machine *machine, const char *method, const char *path,
 	return rc;
 }
 
+int vm_fc_call(struct vm_machine *machine, const char *method, const char *path, json_t *body,
+               json_t **ret_answer, struct vm_err *err)
+{
+	return vm_fc_call_on(machine, NULL, method, path, body, ret_answer, err);
+}
+
 /* The VMM ended before its API answered. */
 static int died_early(struct vm_machine *machine, struct vm_err *err)
 {
@@ -139,9 +146,8 @@ static int died_early(struct vm_machine *machine, struct vm_err *err)
 	                    err);
 }
 
-int vm_fc_spawn(struct vm_machine *machine, struct vm_err *err)
+int vm_fc_spawn(struct vm_machine *machine, int *ret_fd, struct vm_err *err)
 {
-	VM_AUTO_CLOSE int watch_fd = -1;
 	const char *argv[] = {
 	        machine->binary->path, "--id",     machine->id, "--api-sock", VM_FILE_API_SOCKET,
 	        "--log-path",          VM_VMM_LOG, "--level",   "Info",       NULL};
@@ -149,12 +155,10 @@ int vm_fc_spawn(struct vm_machine *machine, struct vm_err *err)
 
 	/* Sockets of a dead VMM stay behind and would be refused ("stale API socket", EADDRINUSE).
 	 */
-	if (vm_driver_clean(machine->driver, machine->dir_fd, err) < 0)
+	if (vm_driver_clean(machine->driver, machine->dir_fd, err) < 0 ||
+	    vm_vmm_spawn_in(machine->root, machine->id, machine->dir_fd, machine->view, argv,
+	                    &machine->vmm, err) < 0)
 		return -1;
-	watch_fd = vm_await_begin(machine, err);
-	if (watch_fd < 0 || vm_vmm_spawn_in(machine->root, machine->id, machine->dir_fd,
-	                                    machine->view, argv, &machine->vmm, err) < 0)
-		return -1;
-	rc = vm_await_socket(machine, watch_fd, err);
+	rc = vm_await_socket(machine, ret_fd, err);
 	return rc > 0 ? died_early(machine, err) : rc;
 }

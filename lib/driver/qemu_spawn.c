@@ -99,21 +99,20 @@ static int tidy_disks(const struct vm_machine *machine, struct vm_err *err)
 	return 0;
 }
 
-static int await_qmp(struct vm_machine *machine, int watch_fd, struct vm_qmp *ret_qmp,
-                     struct vm_err *err)
+static int await_qmp(struct vm_machine *machine, struct vm_qmp *ret_qmp, struct vm_err *err)
 {
-	int rc = vm_await_socket(machine, watch_fd, err);
+	int fd = -1;
+	int rc = vm_await_socket(machine, &fd, err);
 
 	if (rc > 0)
 		vm_err_set(err, VM_ERR_HYPERVISOR, "the VMM ended at once");
-	return rc == 0 ? vm_qemu_attach(machine, ret_qmp, err) : -1;
+	return rc == 0 ? vm_qmp_begin(fd, machine->deadline_ms, ret_qmp, err) : -1;
 }
 
 int vm_qemu_spawn(struct vm_machine *machine, enum vm_qemu_role role, struct vm_qmp *ret_qmp,
                   struct vm_err *err)
 {
 	VM_AUTO(vm_qemu_args_free) struct vm_qemu_args args = {0};
-	VM_AUTO_CLOSE int watch_fd = -1;
 	const char *memory;
 	bool share;
 
@@ -126,10 +125,8 @@ int vm_qemu_spawn(struct vm_machine *machine, enum vm_qemu_role role, struct vm_
 	    vm_qemu_args_make(machine, role, memory, share, &args, err) < 0)
 		return -1;
 	machine->log_begin = vm_vmm_log_size(machine->dir_fd, VM_VMM_LOG);
-	watch_fd = vm_await_begin(machine, err);
-	if (watch_fd < 0 ||
-	    vm_vmm_spawn_in(machine->root, machine->id, machine->dir_fd, machine->view,
+	if (vm_vmm_spawn_in(machine->root, machine->id, machine->dir_fd, machine->view,
 	                    (const char *const *)args.list, &machine->vmm, err) < 0)
 		return -1;
-	return await_qmp(machine, watch_fd, ret_qmp, err) < 0 ? vm_qemu_explain(machine, err) : 0;
+	return await_qmp(machine, ret_qmp, err) < 0 ? vm_qemu_explain(machine, err) : 0;
 }
