@@ -263,15 +263,12 @@ static json_t *instance_json(const struct cli *cli, const struct selection *sele
 
 static int print_objects(struct cli *cli, const struct selection *selection, struct vm_err *err)
 {
-	json_t *list = json_array();
+	VM_AUTO(cli_list_free) struct cli_list list = {0};
 
 	for (size_t i = 0; i < selection->count; i++)
-		if (json_array_append_new(list, instance_json(cli, selection, i)) < 0) {
-			json_decref(list);
-			list = NULL;
-			break;
-		}
-	return cli_print_json(cli, list, err);
+		if (cli_list_add(cli, &list, instance_json(cli, selection, i), err) < 0)
+			return -1;
+	return cli_list_end(cli, &list, err);
 }
 
 static int print_selection(struct cli *cli, const struct selection *selection, struct vm_err *err)

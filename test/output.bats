@@ -95,6 +95,25 @@ make_nasty() {
 	done
 }
 
+# one_document COUNT COMMAND...: its list is laid out as one that was printed at once, and has so many.
+one_document() {
+	local count=$1
+	shift
+	"$@" -o json >"$BATS_TEST_TMPDIR/list"
+	jq --indent 2 . "$BATS_TEST_TMPDIR/list" | diff - "$BATS_TEST_TMPDIR/list"
+	assert_equal "$(jq length "$BATS_TEST_TMPDIR/list")" "$count"
+}
+
+@test "output: a list of JSON that is printed one by one is one document" {
+	make_stopped a b c
+	vmctl snapshot create a one >/dev/null
+	vmctl snapshot create b two >/dev/null
+	one_document 0 vmctl ls --state paused
+	one_document 1 vmctl ls a
+	one_document 3 vmctl ls
+	one_document 2 vmctl snapshot ls
+}
+
 @test "output: -o yaml quotes what would read back as something else" {
 	make_nasty
 	same_as_json vmctl snapshot inspect web/one

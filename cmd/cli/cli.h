@@ -232,6 +232,22 @@ int cli_print_json(struct cli *cli, json_t *json, struct vm_err *err);
 /* The same with one of several objects that come one by one: one line, or "---" in front. */
 int cli_print_object(struct cli *cli, json_t *json, struct vm_err *err);
 
+/*
+ * A list that may be long: what cli_print_json() prints of an array, byte for byte, but as JSON
+ * each element is printed when it is added, and dropped: an instance takes 9 KB as a json_t. Other
+ * forms are printed at the end. {0} is an empty list; only one that is ended was printed.
+ */
+struct cli_list {
+	json_t *kept; /* what was added, where it is printed at the end; owned */
+	size_t count;
+};
+
+/* Takes the reference; NULL is "out of memory". */
+int cli_list_add(struct cli *cli, struct cli_list *list, json_t *json, struct vm_err *err);
+int cli_list_end(struct cli *cli, struct cli_list *list, struct vm_err *err);
+/* Also one that was ended. */
+void cli_list_free(struct cli_list *list);
+
 /* --- json_text.c --------------------------------------------------------------------------------
  */
 

@@ -188,3 +188,64 @@ int cli_print_object(struct cli *cli, json_t *json, struct vm_err *err)
 {
 	return print(cli, json, true, err);
 }
+
+/* --- a list whose elements are made one after the other -----------------------------------------
+ */
+
+static bool is_streamed(const struct cli *cli)
+{
+	return cli->format_text == NULL && !cli->yaml;
+}
+
+/* The same bytes as those of the whole list: what stands between its brackets is an array of one.
+ */
+static int stream(struct cli *cli, struct cli_list *list, json_t *json, struct vm_err *err)
+{
+	json_t *one = json_pack("[O]", json);
+	VM_AUTO_FREE char *text = json_dumps(one, JSON_EMBED | JSON_INDENT(2) | DIGITS);
+
+	json_decref(one);
+	if (text == NULL)
+		return out_of_memory(err);
+	/* Its last newline is before the end of the list, or not there. */
+	(void)cli_write(cli, list->count == 0 ? "[" : ",", 1);
+	(void)cli_write(cli, text, strlen(text) - 1);
+	return 0;
+}
+
+int cli_list_add(struct cli *cli, struct cli_list *list, json_t *json, struct vm_err *err)
+{
+	int rc;
+
+	if (json == NULL)
+		return out_of_memory(err);
+	if (is_streamed(cli)) {
+		rc = stream(cli, list, json, err);
+		json_decref(json);
+	} else {
+		if (list->kept == NULL)
+			list->kept = json_array();
+		rc = json_array_append_new(list->kept, json) < 0 ? out_of_memory(err) : 0;
+	}
+	list->count++;
+	return rc;
+}
+
+int cli_list_end(struct cli *cli, struct cli_list *list, struct vm_err *err)
+{
+	json_t *kept = list->kept;
+
+	list->kept = NULL;
+	if (list->count == 0)
+		kept = json_array();
+	if (list->count == 0 || !is_streamed(cli))
+		return print(cli, kept, false, err);
+	(void)cli_write(cli, "\n]\n", 3);
+	return 0;
+}
+
+void cli_list_free(struct cli_list *list)
+{
+	json_decref(list->kept);
+	list->kept = NULL;
+}
