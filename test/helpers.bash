@@ -215,7 +215,7 @@ ask() {
 	log=$(dir_of "$1")/console.log
 	before=$(whole_lines "$log" | grep -c -a -E "$3" || true)
 	while :; do
-		printf '%s' "$2" | timeout 5 dd of="$(dir_of "$1")/console.in" conv=notrunc status=none
+		printf '%s' "$2" | timeout 5 dd of="$(dir_of "$1")/console.in" conv=notrunc status=none || true
 		for _ in $(seq 50); do
 			line=$(whole_lines "$log" | grep -a -E "$3" | tail -n "+$((before + 1))" | tail -n 1)
 			if [ -n "$line" ]; then
