@@ -157,7 +157,7 @@ wants_file() {
 	# What is installed and what documents say is the same in each build, and the examples take long.
 	package | documents | examples | cookbook | complete_keys) [ $first = yes ] && [ "$2" = build ] ;;
 	# Those that start no VMM, or do not care which.
-	help | generic | complete | config | output | tree | top | progress | labels | exit_codes | install) [ $first = yes ] ;;
+	help | generic | sound | complete | config | output | tree | top | progress | labels | exit_codes | install) [ $first = yes ] ;;
 	# Killed processes have nothing for a sanitizer to see.
 	faults_kill) [ "$2" != build/san ] ;;
 	esac
