@@ -364,11 +364,11 @@ some_states() {
 	wait_for fails sqlite3 "$VMCTL_ROOT/vmctl.db" 'BEGIN IMMEDIATE; ROLLBACK' 2>/dev/null
 	[ -e "$VMCTL_ROOT/locks/store" ]
 	run -5 vmctl rm --no-wait stopped
-	run -0 timeout 20 vmctl __complete resume ''
+	run -0 timeout "$WAIT_SECONDS" vmctl __complete resume ''
 	assert_output $'words\t\npaused\tpaused'
 	# It opens no lock file at all.
 	mv "$VMCTL_ROOT/locks" "$VMCTL_ROOT/run" .
-	run -0 timeout 20 vmctl __complete resume ''
+	run -0 timeout "$WAIT_SECONDS" vmctl __complete resume ''
 	assert_output $'words\t\npaused\tpaused'
 	mv locks run "$VMCTL_ROOT/"
 	exec 9>&-
@@ -409,7 +409,7 @@ offers_nothing() {
 	VMCTL_ROOT=damaged offers_nothing env
 	rm damaged/vmctl.db
 	mkfifo damaged/vmctl.db
-	VMCTL_ROOT=damaged offers_nothing timeout 20
+	VMCTL_ROOT=damaged offers_nothing timeout "$WAIT_SECONDS"
 	rm damaged/vmctl.db
 
 	if [ "$(id -u)" = 0 ]; then

@@ -187,8 +187,8 @@ pause_by_api() {
 
 @test "a VMM that hangs is an error with a hint, and is not ended by a repair" {
 	local pid
-	vmctl_yaml 'api_timeout: 500ms'
 	make_running web
+	vmctl_yaml 'api_timeout: 500ms'
 	pid=$(field web .pid)
 	kill -STOP "$pid"
 	run -1 vmctl doctor --repair

@@ -42,7 +42,7 @@ rows_and_vmms() {
 		SELECT id FROM lock_file'
 	live_vmms
 	# And how the next save will be done.
-	find "$VMCTL_ROOT/guests" -name memory.base | sort
+	bases
 }
 
 assert_told() {
@@ -71,17 +71,21 @@ is_tolerated() {
 	# To unlink the lock of an alias, which others share, it is tried for: if not, it stays.
 	lock.create* | lock.take*) [ -n "${aliases:-}" ] ;;
 	# A VMM that was loaded without a base is saved wholly, which makes one.
-	fs.link*) grep -q "warning: .*$2" <<<"$output" || [ "$(bases)" -lt "$(live_vmms)" ] ;;
+	fs.link*) grep -q "warning: .*$2" <<<"$output" || [ "$(bases | wc -l)" -lt "$(live_vmms)" ] ;;
 	*) grep -q "warning: .*$2" <<<"$output" ;;
 	esac
 }
 
+# The memories that a save may be compared with.
 bases() {
-	find "$VMCTL_ROOT/guests" -name memory.base | wc -l
+	local base
+	for base in "$VMCTL_ROOT"/guests/*/memory.base; do
+		[ ! -e "$base" ] || printf '%s\n' "$base"
+	done
 }
 
 strike() {
-	local point=$1 error before verb=$2
+	local point=$1 error before verb=$2 code text
 	shift
 	[ "$1 $2" != 'snapshot rm' ] || verb='rm'
 	local errors=('ENOSPC 7 No space left on device' 'EIO 1 Input/output error'
@@ -90,12 +94,13 @@ strike() {
 	[ -z "${brief:-}${FAULTS_BRIEF:-}" ] && [ "${VMCTL_BUILD#build/san}" = "$VMCTL_BUILD" ] || errors=("${errors[points % 4]}")
 	for error in "${errors[@]}"; do
 		before=$(rows_and_vmms)
-		echo "fail ${error%% *} at $point: vmctl $*"
-		run env VMCTL_FAULT="$point:fail:${error%% *}" vmctl "$@"
+		read -r error code text <<<"$error"
+		echo "fail $error at $point: vmctl $*"
+		VMCTL_FAULT="$point:fail:$error" run vmctl "$@"
 		if [ "$status" != 0 ]; then
-			assert_told "$(cut -d' ' -f2 <<<"$error")" "$(cut -d' ' -f3- <<<"$error")"
+			assert_told "$code" "$text"
 		else
-			is_racy "$point" || is_tolerated "$point" "$(cut -d' ' -f3- <<<"$error")" "$verb" ||
+			is_racy "$point" || is_tolerated "$point" "$text" "$verb" ||
 				fail "$point failed, and the verb did not notice"
 		fi
 		# What no row tells may have changed as well: then `anew` is set.

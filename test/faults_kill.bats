@@ -32,7 +32,7 @@ strike() {
 	local point=$1
 	shift
 	echo "kill at $point: vmctl $*"
-	run env VMCTL_FAULT="$point:kill" vmctl "$@"
+	VMCTL_FAULT="$point:kill" run vmctl "$@"
 	case $point in
 	# It is the child that dies there; the verb says so and undoes what it has done.
 	vmm.record* | vmm.view*) assert_equal "$status $output" "9 ${output}" ;;

@@ -5,7 +5,7 @@
 # No snapshot of src but the one that is to stay, if any.
 prepare_snapshots() {
 	local name
-	for name in $(vmctl snapshot ls -o json src | jq -r '.[].name'); do
+	for name in $(vmctl snapshot ls --format '{{.Name}}' src); do
 		[ "$name" = "${stays:-}" ] || vmctl snapshot rm "$name" >/dev/null
 	done
 }
@@ -77,21 +77,21 @@ scenario_snapshot_restore() {
 		disk=$(head -c 13 "$(dir_of src)/disk-root.img")
 		case $(state_of src) in
 		stopped) assert_equal "$disk" 'changed since' ;;
-		standby) assert_equal "$(sha256sum <"$(dir_of src)/disk-root.img")" "$disk_sum" ;;
+		standby) assert_equal "$(cksum <"$(dir_of src)/disk-root.img")" "$disk_sum" ;;
 		*) fail "src is $(state_of src)" ;;
 		esac
 		retry 0 snapshot restore src back
-		assert_equal "$(sha256sum <"$(dir_of src)/disk-root.img")" "$disk_sum"
+		assert_equal "$(cksum <"$(dir_of src)/disk-root.img")" "$disk_sum"
 		assert_equal "$(state_of src)" standby
 		assert_equal "$(image_sums_of src/back)" "$sums"
 	}
 	image_sums_of() {
-		sums_in "$(vmctl snapshot inspect "$1" | jq -r .directory)"
+		sums_in "$(vmctl snapshot inspect "$1" | json_value directory)"
 	}
 	local after=(standby 'pause')
 	vmctl fork rest src --target-state standby
 	vmctl snapshot create src back
-	disk_sum=$(sha256sum <"$(dir_of src)/disk-root.img")
+	disk_sum=$(cksum <"$(dir_of src)/disk-root.img")
 	sums=$(image_sums_of src/back)
 	prepare=prepare_to_revert next=revert_again walk snapshot restore src back
 	vmctl restore src
@@ -113,12 +113,12 @@ scenario_snapshot_compress() {
 	fork_it() {
 		vmctl rm --force web >/dev/null 2>&1 || true
 		vmctl snapshot fork src/base web --target-state standby >/dev/null
-		assert_equal "$(sha256sum <"$(dir_of web)/memory")" "$sums"
+		assert_equal "$(cksum <"$(dir_of web)/memory")" "$sums"
 	}
 	vmctl fork rest src --target-state standby
 	vmctl snapshot create src base
 	dir=$(vmctl snapshot inspect src/base | jq -r .directory)
-	sums=$(sha256sum <"$dir/memory")
+	sums=$(cksum <"$dir/memory")
 	prepare=prepare_raw next=fork_it walk snapshot compress src/base
 	prepare=prepare_packed next=fork_it walk snapshot fork src/base web --target-state standby
 }
@@ -136,11 +136,11 @@ scenario_snapshot_adopt() {
 		else
 			retry 4 "${adopt[@]}"
 		fi
-		assert_equal "$(sha256sum foreign.*)" "$files"
+		assert_equal "$(cksum foreign.*)" "$files"
 	}
 	make_foreign "$PWD/elsewhere"
 	rm -f foreign.log
-	files=$(sha256sum foreign.*)
+	files=$(cksum foreign.*)
 	prepare=prepare_no_image next=adopt_again walk "${adopt[@]}"
 	vmctl snapshot fork old/base web
 	wait_for ticked_past web "$foreign_tick"

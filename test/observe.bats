@@ -204,7 +204,7 @@ root
 
 @test "wait: a guest that powers itself off is seen as stopped" {
 	make_running web
-	background vmctl wait --state stopped --timeout 30 web
+	background vmctl wait --state stopped --timeout 600 web
 	wait_for sleeps
 	printf q >"$(dir_of web)/console.in"
 	ended 0

@@ -3,7 +3,9 @@
 # The bats passes of test/run: each runs the bats files over one build with one hypervisor.
 
 declare -A obstacle_of=() # by hypervisor: why it has none, where it has none
-beside=()                 # passes beside the first: their processes
+jobs=()                   # BUILD HYPERVISOR FILE, in the order in which they are taken
+taken=                    # a directory with one in it for each that somebody has taken
+beside=()                 # who takes some beside us: their processes
 beside_work=()            # and their directories
 
 # Processes whose working directory is in the directory of this run: VMMs that a test left behind.
@@ -72,43 +74,49 @@ bats_file() {
 	sanitizer_reports "$file"
 }
 
-# bats_all BUILD HYPERVISOR: one pass.
-bats_all() {
+# add_jobs BUILD HYPERVISOR: one pass, a job for each bats file that it wants.
+add_jobs() {
 	local file
-	mkdir -p "$work/tmp"
-	if ! command -v bats >/dev/null; then
-		skip "bats files: bats is not installed"
-		return
-	fi
 	for file in "${files[@]}"; do
-		wants_file "$file" "$1" "$2" && bats_file "$file" "$(build_for "$file" "$1")" "$2"
+		wants_file "$file" "$1" "$2" || continue
+		case ${file##*/} in
+		faults_fail.bats | faults_kill.bats | faults_memory.bats | full_disk.bats | kill.bats | storm.bats)
+			long_jobs+=("$1 $2 $file")
+			;;
+		*) jobs+=("$1 $2 $file") ;;
+		esac
 	done
 }
 
-# Other passes, beside the first: each mostly waits for its one guest. They come one after the other, for
-# with more than two at a time the machine is what is waited for. What they print and count goes to
-# files of their own, and is shown and added when the first has come to its end. BUILD HYPERVISOR ...
+# Runs the jobs, one after the other, that nobody else has taken.
+take_jobs() {
+	local i build hypervisor file
+	mkdir -p "$work/tmp"
+	for i in "${!jobs[@]}"; do
+		mkdir "$taken/$i" 2>/dev/null || continue
+		read -r build hypervisor file <<<"${jobs[i]}"
+		bats_file "$file" "$(build_for "$file" "$build")" "$hypervisor"
+	done
+}
+
+# Another one takes jobs beside us: each mostly waits for its one guest. No more than one, for then the
+# machine is what is waited for. What it prints and counts goes to files of its own, and is shown and added
+# when we have come to our end.
 start_beside() {
 	local dir
-	[ $# -gt 0 ] || return 0
 	dir=$(mktemp -d "$top/build/run.XXXXXX") || return
-	passes_beside "$dir" "$@" >"$dir/log" 2>&1 &
+	jobs_beside "$dir" >"$dir/log" 2>&1 &
 	beside+=($!)
 	beside_work+=("$dir")
-	printf 'beside what follows run the passes of:%s; their output comes at the end\n' \
-		"$(printf ' %s with %s' "$@")"
+	printf 'beside what follows runs every other file of the passes; that output comes at the end\n'
 }
 
 # In a subshell.
-passes_beside() {
+jobs_beside() {
 	work=$1 passed=0 failed=0 skipped=0 failures=() skips=()
 	trap '[ ${#children[@]} = 0 ] || kill -TERM "${children[@]}" 2>/dev/null; exit 130' TERM
 	sanitizer_env
-	shift
-	while [ $# -gt 0 ]; do
-		bats_all "$1" "$2"
-		shift 2
-	done
+	take_jobs
 	printf '%s\n' "${failures[@]}" >"$work/failures"
 	printf '%s\n' "${skips[@]}" >"$work/skips"
 	printf '%d %d %d\n' "$passed" "$failed" "$skipped" >"$work/counted"
@@ -123,12 +131,12 @@ join_beside() {
 	done
 }
 
-# add_up DIRECTORY: what a pass beside the first has left there.
+# add_up DIRECTORY: what somebody beside us has left there.
 add_up() {
 	local counted line
 	cat "$1/log"
 	if ! read -ra counted <"$1/counted"; then
-		fail 'a pass beside the first did not come to its end'
+		fail 'who ran bats files beside us did not come to the end'
 		return
 	fi
 	passed=$((passed + counted[0])) failed=$((failed + counted[1])) skipped=$((skipped + counted[2]))
@@ -157,7 +165,7 @@ wants_file() {
 	# What is installed and what documents say is the same in each build, and the examples take long.
 	package | documents | examples | cookbook | complete_keys) [ $first = yes ] && [ "$2" = build ] ;;
 	# Those that start no VMM, or do not care which.
-	help | generic | complete | config | output | tree | top | progress | labels | exit_codes | install) [ $first = yes ] ;;
+	help | generic | sound | complete | config | output | tree | top | progress | labels | exit_codes | install) [ $first = yes ] ;;
 	# Killed processes have nothing for a sanitizer to see.
 	faults_kill) [ "$2" != build/san ] ;;
 	esac
@@ -213,18 +221,30 @@ prepare_microvms() {
 	done
 }
 
-# All passes: the first in the foreground, and the others beside it, which join_beside waits for. A pass that would run nothing is told
-# in one line; the first is run in any case, for what needs no microVM.
+# All passes. One that would run nothing is told in one line; the first is run in any case, for what needs no
+# microVM. With more than one, two take of their files what is next, first those that take long, so that they
+# end at about the same time.
 bats_passes() {
-	local hypervisor first=${hypervisors[0]} others=()
-	[ "$do_san" = no ] || others+=(build/san "$first")
+	local hypervisor first=${hypervisors[0]} passes=1 long_jobs=()
+	if ! command -v bats >/dev/null; then
+		skip "bats files: bats is not installed"
+		return
+	fi
+	add_jobs build "$first"
+	if [ "$do_san" = yes ]; then
+		add_jobs build/san "$first"
+		passes=2
+	fi
 	for hypervisor in "${hypervisors[@]:1}"; do
 		if [ -n "${obstacle_of[$hypervisor]:-}" ]; then
 			[ "$ci" = yes ] || skip "bats files with $hypervisor: ${obstacle_of[$hypervisor]}"
 		else
-			others+=(build "$hypervisor")
+			add_jobs build "$hypervisor"
+			passes=$((passes + 1))
 		fi
 	done
-	start_beside "${others[@]}"
-	bats_all build "$first"
+	jobs=("${long_jobs[@]}" "${jobs[@]}")
+	taken=$(mktemp -d "$work/taken.XXXXXX") || return
+	[ $passes = 1 ] || start_beside
+	take_jobs
 }

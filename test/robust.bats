@@ -12,15 +12,15 @@ vmm_pid() {
 	vmctl inspect "$1" | jq -r .pid
 }
 
-# Answers to the API are waited for only this long.
+# Answers to the API are waited for only this long from now on: not while there is something to do that a busy
+# machine may need longer for.
 impatient() {
-	mkdir -p "$VMCTL_ROOT"
-	printf 'api_timeout: 300ms\n' >"$VMCTL_ROOT/vmctl.yaml"
+	vmctl_yaml 'api_timeout: 300ms'
 }
 
 @test "a VMM that hangs can be stopped by force, also after a verb that it did not answer" {
-	impatient
 	make_running web
+	impatient
 	kill -STOP "$(vmm_pid web)"
 	run -12 --separate-stderr vmctl pause web
 	[[ $stderr == *"$(request_word)"* ]]
@@ -33,8 +33,8 @@ impatient() {
 }
 
 @test "a VMM that hangs can be stopped with grace, too: it is killed when it does not listen" {
-	impatient
 	make_running web
+	impatient
 	kill -STOP "$(vmm_pid web)"
 	run -0 vmctl stop --time 0.2 web
 	assert_equal "$(state_of web)" stopped
@@ -42,8 +42,8 @@ impatient() {
 }
 
 @test "an instance whose VMM hangs can be removed by force" {
-	impatient
 	make_running web
+	impatient
 	kill -STOP "$(vmm_pid web)"
 	run -12 vmctl pause web
 	run -0 vmctl rm --force web

@@ -24,28 +24,46 @@ sound_teardown() {
 	return $status
 }
 
-# What a killed verb must not change of an instance at rest: disks, memory, state, manifest.
-sums_in() {
-	(cd "$1" && find . -maxdepth 1 -type f \( -name 'disk-*' -o -name memory -o -name vmstate \
-		-o -name manifest.json -o -name kernel \) -exec sha256sum {} + | sort)
-}
-
 # Every VMM has a row, every row its VMM, nothing is left over, and the bystander is as it was.
 assert_sound() {
-	local known
-	run vmctl doctor
-	assert_equal "$(grep -e leftovers <<<"$output")" 'OK     leftovers     none'
+	local line leftovers=() known
+	VMCTL_QEMU=$(quick_qemu) run vmctl doctor
+	for line in "${lines[@]}"; do
+		[[ $line != *leftovers* ]] || leftovers+=("$line")
+	done
+	assert_equal "${leftovers[*]}" 'OK     leftovers     none'
 	assert_equal "$status" 0
-	known=$(sqlite3 -readonly "$VMCTL_ROOT/vmctl.db" \
-		"SELECT count(*) FROM instance WHERE state IN ('running', 'paused')")
-	assert_equal "$(live_vmms)" "$known"
-	assert_equal "$(find "$VMCTL_ROOT/guests" -mindepth 1 -maxdepth 1 -printf '%f\n' | sort)" \
-		"$(vmctl ls -q | sort)"
-	[ ! -d "$VMCTL_ROOT/images" ] ||
-		assert_equal "$(find "$VMCTL_ROOT/images" -mindepth 1 -maxdepth 1 -printf '%f\n' | sort)" \
-			"$(vmctl snapshot ls -q | sort)"
-	assert_equal "$(find "$VMCTL_ROOT/trash" -mindepth 1)" ''
+	# First how many are to have a VMM, and then a directory for each.
+	known=$(sqlite3 -readonly "$VMCTL_ROOT/vmctl.db" "
+		SELECT count(*) FROM instance WHERE state IN ('running', 'paused');
+		SELECT iif(kind = 'image', 'images/', 'guests/') || id FROM instance ORDER BY 1")
+	assert_equal "$(live_vmms && directories)" "$known"
 	assert_equal "$(sums_in "$rest_dir")" "$rest_sums"
+}
+
+# Those of the data root that are an instance's or an image's, or have been.
+directories() {
+	(
+		shopt -s nullglob dotglob
+		LC_ALL=C # the order of the store
+		cd "$VMCTL_ROOT" && found=(guests/* images/* trash/*)
+		[ ${#found[@]} = 0 ] || printf '%s\n' "${found[@]}"
+	)
+}
+
+# What takes the most time of `vmctl doctor`, and is none of what is looked at here: the version of the
+# hypervisor that is not under test. Prints the name of a program that says it at once.
+quick_qemu() {
+	local real=${VMCTL_QEMU:-qemu-system-x86_64} quick=$BATS_FILE_TMPDIR/quick-qemu
+	if [ "$VMCTL_HYPERVISOR" = qemu ] || ! real=$(command -v "$real"); then
+		printf '%s\n' "${VMCTL_QEMU:-}"
+		return
+	fi
+	if [ ! -e "$quick" ]; then
+		printf "#!/bin/sh\necho '%s'\n" "$("$real" --version | head -n 1)" >"$quick"
+		chmod +x "$quick"
+	fi
+	printf '%s\n' "$quick"
 }
 
 # retry CODE ARGUMENTS...: the verb again; CODE is how it ends if the killed one had come to its end.

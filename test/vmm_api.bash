@@ -35,6 +35,11 @@ request_at() {
 
 # qmp_at DIRECTORY COMMAND [ARGUMENTS]: prints what a QEMU returns; fails unless it agrees.
 qmp_at() {
+	qmp_line_at "$@" | jq -e -c .return
+}
+
+# The same, with what is around it.
+qmp_line_at() {
 	local line answer='{}' asker patience=${WAIT_SECONDS:-60}
 	open_vmm "$1"
 	printf '{"execute": "qmp_capabilities"}\n{"execute": "%s", "arguments": %s, "id": "asked"}\n' "$2" \
@@ -44,7 +49,7 @@ qmp_at() {
 		[[ $line = *'"id": "asked"'* ]] && answer=$line && break
 	done
 	close_vmm
-	jq -e -c .return <<<"$answer"
+	printf '%s\n' "$answer"
 }
 
 # Whether it takes connections: its socket is there an instant earlier. For wait_for.
@@ -52,16 +57,27 @@ accepts_at() {
 	(cd "$1" && socat -u /dev/null UNIX-CONNECT:vmm.sock) 2>/dev/null
 }
 
-# guest_state_at DIRECTORY: Running or Paused, or what else the VMM says.
+# guest_state_at DIRECTORY: Running or Paused, or what else the VMM says. Asked so often that it is worth to
+# do without jq.
 guest_state_at() {
+	local answer state=
 	case $VMCTL_HYPERVISOR in
-	firecracker) request_at "$1" GET / | jq -r .state ;;
-	# RunState of qapi/run-state.json: after a save, until it goes on, it is "postmigrate".
+	firecracker)
+		answer=$(request_at "$1" GET /)
+		[[ ! $answer =~ \"state\":\"([^\"]*)\" ]] || state=${BASH_REMATCH[1]}
+		;;
 	qemu)
-		qmp_at "$1" query-status | jq -r '{running: "Running", paused: "Paused", postmigrate: "Paused",
-			prelaunch: "Not started", inmigrate: "Not started"}[.status] // .status'
+		answer=$(qmp_line_at "$1" query-status)
+		[[ ! $answer =~ \"status\":\ \"([^\"]*)\" ]] || state=${BASH_REMATCH[1]}
 		;;
 	esac
+	case $state in
+	# RunState of qapi/run-state.json: after a save, until it goes on, it is "postmigrate".
+	running) state=Running ;;
+	paused | postmigrate) state=Paused ;;
+	prelaunch | inmigrate) state='Not started' ;;
+	esac
+	printf '%s\n' "$state"
 }
 
 # set_guest_at DIRECTORY Paused|Resumed
