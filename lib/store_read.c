@@ -317,6 +317,7 @@ static int read_rows(struct vm_store *store, sqlite3_stmt *stmt, struct vm_insta
 				return vm_err_sys(err, "listing the instances");
 			*ret = more;
 		}
+		(*ret)[*ret_count] = (struct vm_instance){0};
 		if (read_row(stmt, &(*ret)[*ret_count], err) < 0)
 			return -1;
 		(*ret_count)++;
