@@ -18,36 +18,28 @@
 
 enum { WORDS_MAX = 64, PROCESSES_MAX = 10000 };
 
-static char *with_number(const char *word, long number)
-{
-	const char *place = strstr(word, "{}");
-	char *made = NULL;
-
-	if (!place)
-		return strdup(word);
-	if (asprintf(&made, "%.*s%ld%s", (int)(place - word), word, number, place + 2) < 0)
-		return NULL;
-	return made;
-}
-
 static void start(char **words, int count, long number)
 {
+	static char texts[WORDS_MAX][PATH_MAX];
 	char *made[WORDS_MAX + 1] = {NULL};
 	int error;
 	pid_t pid;
 
 	for (int i = 0; i < count; i++) {
-		made[i] = with_number(words[i], number);
-		if (!made[i])
-			exit(1);
+		const char *place = strstr(words[i], "{}");
+
+		made[i] = texts[i];
+		if (place)
+			snprintf(made[i], PATH_MAX, "%.*s%ld%s", (int)(place - words[i]), words[i],
+			         number, place + 2);
+		else
+			snprintf(made[i], PATH_MAX, "%s", words[i]);
 	}
 	error = posix_spawnp(&pid, made[0], NULL, NULL, made, environ);
 	if (error) {
 		fprintf(stderr, "at-once: %s: %s\n", made[0], strerror(error));
 		exit(1);
 	}
-	for (int i = 0; i < count; i++)
-		free(made[i]);
 }
 
 int main(int argc, char **argv)

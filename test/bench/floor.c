@@ -34,7 +34,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { PARALLEL_MAX = 256 };
+enum { PARALLEL_MAX = 256, VMMS_MAX = 1024 };
 
 struct vmm {
 	const char *dir;
@@ -47,10 +47,13 @@ struct options {
 	int json, kill, paused;
 	long parallel;
 	char firecracker[PATH_MAX];
-	struct vmm *vmms;
+	struct vmm vmms[VMMS_MAX];
 	int count;
 	atomic_int next; /* the first that nobody has begun with */
+	int home;        /* what relative names of DIRs start from */
 };
+
+static struct options options = {.parallel = 1};
 
 static long long now_us(void)
 {
@@ -74,7 +77,7 @@ static void vmm_kill(const struct vmm *vmm)
 	if (vmm->pidfd < 0 || pidfd_send_signal(vmm->pidfd, SIGKILL, NULL, 0) < 0)
 		kill(vmm->pid, SIGKILL);
 	waitpid(vmm->pid, NULL, 0);
-	if (chdir(vmm->dir) == 0)
+	if (fchdir(options.home) == 0 && chdir(vmm->dir) == 0)
 		remove_sockets();
 }
 
@@ -82,8 +85,9 @@ static _Noreturn void die(const struct vmm *vmm, const char *what, int error)
 {
 	fprintf(stderr, "floor: %s: %s%s%s\n", vmm->dir, what, error ? ": " : "",
 	        error ? strerror(error) : "");
-	vmm_kill(vmm);
-	exit(1);
+	for (int i = 0; i < options.count; i++)
+		vmm_kill(&options.vmms[i]);
+	_exit(1);
 }
 
 static void vmm_spawn(const char *firecracker, struct vmm *vmm)
@@ -180,7 +184,7 @@ static void start(const struct options *o, struct vmm *vmm)
 {
 	int watch, fd;
 
-	if (chdir(vmm->dir) < 0)
+	if (fchdir(o->home) < 0 || chdir(vmm->dir) < 0)
 		die(vmm, "chdir", errno);
 	remove_sockets();
 	watch = inotify_init1(IN_CLOEXEC);
@@ -260,39 +264,35 @@ static int parse_options(char **next, struct options *o)
 		perror(*next);
 		return -1;
 	}
-	for (next++; next[o->count]; o->count++)
-		;
-	if (o->json && o->count > 1)
-		return usage("--json is for one DIR");
-	o->vmms = calloc((size_t)o->count, sizeof(*o->vmms));
-	if (!o->vmms)
-		return usage("out of memory");
-	for (int i = 0; i < o->count; i++) {
-		o->vmms[i].dir = next[i];
-		o->vmms[i].pidfd = -1;
+	for (next++; *next && o->count < VMMS_MAX; next++) {
+		o->vmms[o->count].dir = *next;
+		o->vmms[o->count++].pidfd = -1;
 	}
+	if (*next || (o->json && o->count > 1))
+		return usage("too many DIRs");
 	return 0;
 }
 
 int main(int argc, char **argv)
 {
-	static struct options o = {.parallel = 1};
+	struct options *o = &options;
 	long long began = LLONG_MAX, loaded = 0;
 
 	(void)argc;
-	if (parse_options(argv + 1, &o) < 0)
+	if (parse_options(argv + 1, o) < 0)
 		return 2;
-	start_all(&o);
-	for (int i = 0; i < o.count; i++) {
-		began = o.vmms[i].began < began ? o.vmms[i].began : began;
-		loaded = o.vmms[i].loaded > loaded ? o.vmms[i].loaded : loaded;
+	o->home = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	start_all(o);
+	for (int i = 0; i < o->count; i++) {
+		began = o->vmms[i].began < began ? o->vmms[i].began : began;
+		loaded = o->vmms[i].loaded > loaded ? o->vmms[i].loaded : loaded;
 	}
-	if (o.json)
+	if (o->json)
 		printf("{\"spawn_us\":%lld,\"load_us\":%lld,\"total_us\":%lld}\n",
-		       o.vmms[0].connected - began, loaded - o.vmms[0].connected, loaded - began);
+		       o->vmms[0].connected - began, loaded - o->vmms[0].connected, loaded - began);
 	else
 		printf("%lld\n", loaded - began);
-	for (int i = 0; o.kill && i < o.count; i++)
-		vmm_kill(&o.vmms[i]);
+	for (int i = 0; o->kill && i < o->count; i++)
+		vmm_kill(&o->vmms[i]);
 	return 0;
 }

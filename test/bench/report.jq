@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # What was measured against what was asked for. Input: the results of test/bench/run. $aims: the text of
-# test/bench/aims. The answer, by $want: "table", "check" (one line for each row that misses its gate)
-# or "missed" (the same for the aims).
+# test/bench/aims. The answer, by $want: "table"; "check": one line for each row that misses its gate;
+# "missed": the same for the aims; "flat": label, ratio in pairs and ratio of medians of each row of that section;
+# "samples": the samples of the section "fork" in order, with the share of runs that took no longer.
 
 def number: if . == "-" then null else tonumber end;
 
@@ -84,5 +85,11 @@ def misses($ratio; $extra; $word):
     (if .floor == "0" then "" else " beyond its floor" end) + ", \($word) is \(.[$extra])");
 
 if $want == "table" then table
+elif $want == "flat" then
+  judged[] | select(.section == "flat" and .by_pairs) |
+    [(.what | sub("^fork to "; "")), .by_pairs, .by_medians] | @tsv
+elif $want == "samples" then
+  (.sections.fork // {}) | to_entries[] | select(.key | test("^(fork|floor)")) |
+    "# \(.key)", (.value.values | sort | length as $n | to_entries[] | "\(.value) \((.key + 1) / $n)"), "", ""
 elif $want == "check" then misses("ratio_gate"; "extra_gate"; "the gate")
 else misses("ratio"; "extra"; "the aim") end

@@ -131,7 +131,7 @@ static _Noreturn void end_interrupted(pid_t child)
 	}
 	end_children();
 	signal(number, SIG_DFL);
-	raise(number);
+	kill(getpid(), number);
 	_exit(1);
 }
 
@@ -139,7 +139,7 @@ static void run(const struct command *command, char **words, struct sample *ret)
 {
 	static posix_spawn_file_actions_t actions;
 	static bool ready;
-	struct rusage usage;
+	struct rusage used;
 	long long began;
 	int error, status;
 	pid_t pid;
@@ -157,17 +157,17 @@ static void run(const struct command *command, char **words, struct sample *ret)
 	error = posix_spawnp(&pid, words[0], &actions, NULL, words, environ);
 	if (error)
 		die(words[0], strerror(error));
-	while (wait4(pid, &status, 0, &usage) < 0) {
+	while (wait4(pid, &status, 0, &used) < 0) {
 		if (errno != EINTR)
 			die("wait4", strerror(errno));
 		if (interrupted)
 			end_interrupted(pid);
 	}
 	ret->of[WALL_US] = (long)(now_us() - began);
-	ret->of[CPU_US] = (usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1000000L +
-	                  usage.ru_utime.tv_usec + usage.ru_stime.tv_usec;
-	ret->of[MAXRSS_KIB] = usage.ru_maxrss;
-	ret->of[MINOR_FAULTS] = usage.ru_minflt;
+	ret->of[CPU_US] = (used.ru_utime.tv_sec + used.ru_stime.tv_sec) * 1000000L +
+	                  used.ru_utime.tv_usec + used.ru_stime.tv_usec;
+	ret->of[MAXRSS_KIB] = used.ru_maxrss;
+	ret->of[MINOR_FAULTS] = used.ru_minflt;
 	if (interrupted)
 		end_interrupted(0);
 	if (status != 0) {
@@ -267,22 +267,33 @@ static char **parse_command(char **next, struct command *c)
 	return next;
 }
 
+static long *option_of(struct plan *plan, const char *name)
+{
+	if (strcmp(name, "--rounds") == 0)
+		return &plan->rounds;
+	if (strcmp(name, "--warmup") == 0)
+		return &plan->warmup;
+	if (strcmp(name, "--seconds") == 0)
+		return &plan->seconds;
+	if (strcmp(name, "--jitter") == 0)
+		return &plan->jitter_us;
+	usage(name);
+}
+
+static long number_of(const char *text)
+{
+	char *end;
+	long number = text ? strtol(text, &end, 10) : -1;
+
+	if (!text || *end || end == text || number < 0 || number > 1000000)
+		usage("a number is wanted");
+	return number;
+}
+
 static char **parse_options(char **next, struct plan *plan)
 {
-	for (; *next && **next == '-'; next += 2) {
-		long *value = strcmp(*next, "--rounds") == 0    ? &plan->rounds
-		              : strcmp(*next, "--warmup") == 0  ? &plan->warmup
-		              : strcmp(*next, "--seconds") == 0 ? &plan->seconds
-		              : strcmp(*next, "--jitter") == 0  ? &plan->jitter_us
-		                                                : NULL;
-		char *end;
-
-		if (!value || !next[1])
-			usage(*next);
-		*value = strtol(next[1], &end, 10);
-		if (*end || end == next[1] || *value < 0 || *value > 1000000)
-			usage(next[1]);
-	}
+	for (; *next && **next == '-'; next += 2)
+		*option_of(plan, *next) = number_of(next[1]);
 	if (plan->rounds < 1 || plan->rounds > ROUNDS_MAX || plan->jitter_us >= 1000000)
 		usage("--rounds takes 1 to 100000, --jitter less than a second");
 	return next;

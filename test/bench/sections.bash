@@ -47,7 +47,7 @@ rows() {
 # measure SECTION: the commands in the array plan, in turn (rounds.c). In the background, so that a signal is
 # heard at once.
 measure() {
-	"$bench/rounds" --rounds "$runs" --seconds "$seconds" --warmup 2 "${plan[@]}" >"$work/raw" &
+	"$bench/rounds" --rounds "$runs" --seconds "$seconds" --warmup 1 "${plan[@]}" >"$work/raw" &
 	rounds_pid=$!
 	wait "$rounds_pid" || {
 		rounds_pid=
@@ -117,8 +117,8 @@ section_ls() {
 	plan=()
 	for n in 10 10000; do
 		store root-$n $n
-		plan+=(@row$n run "$bench/row" "$work/root-$n/vmctl.db" ';'
-			@ls$n run vmctl-ls --root "$work/root-$n" ';')
+		plan+=("@row$n" run "$bench/row" "$work/root-$n/vmctl.db" ';'
+			"@ls$n" run vmctl-ls --root "$work/root-$n" ';')
 	done
 	measure ls
 }
@@ -129,10 +129,14 @@ section_fork() {
 	for memory in 64 512; do
 		source_of root-fork g$memory ${memory}M
 		floor_of floor-$memory root-fork g$memory
-		plan+=(@floor$memory run "$bench/floor" "$VMCTL_FIRECRACKER" "$work/floor-$memory" ';')
+		plan+=("@floor$memory" run "$bench/floor" "$VMCTL_FIRECRACKER" "$work/floor-$memory" ';')
 		fork_once fork$memory root-fork g$memory running
 	done
 	measure fork
+	mkdir "$work/commit"
+	"$bench/commit" "$work/commit" | jq -R 'split(" ") | map({unit: "ms", values: [tonumber / 1000]}) |
+		{commit: .[0], commitevent: .[1]}' >"$work/measured"
+	rows fork "$work/measured"
 }
 
 # copies_and_fork SUFFIX ROOT SOURCE: the copies are made beside the data root.
@@ -183,7 +187,7 @@ section_many() {
 	mapfile -t names1000 < <(numbered 'f-{}' 1000)
 	plan=()
 	for i in 8 16 32; do
-		plan+=("@floor100p$i" run "$bench/floor" --parallel $i "$VMCTL_FIRECRACKER" "${directories[@]}" ';')
+		plan+=("@floor100p$i" run "$bench/floor" --parallel "$i" "$VMCTL_FIRECRACKER" "${directories[@]}" ';')
 	done
 	plan+=(@n100 run vmctl-fork --root "$many" g64 -n 100 --name 'f-{}' ';'
 		after vmctl-rm --root "$many" --force "${names100[@]}" ';')
@@ -193,6 +197,7 @@ section_many() {
 		@storm64 run "$bench/at-once" 64 vmctl-fork --root "$many" --wait=5m g64 'f-{}' ';'
 		after vmctl-rm --root "$many" --force "${names64[@]}" ';')
 	measure many
+	! $quick || return 0
 	mkdir "$work/copies"
 	mapfile -t copies < <(numbered "$work/copies/{}" 1000)
 	saved=$(vmctl-inspect --root "$many" g64 | jq -r .directory)
