@@ -6,6 +6,7 @@ load helpers
 # The same programs whatever build is tested: they are not vmctl's.
 setup() {
 	vm_setup
+	# shellcheck disable=SC2154 # top is of vm_setup
 	bench=$top/build/bench
 	[ -x "$bench/rounds" ] || fail "build/bench/rounds is missing: make bench-bins"
 }
@@ -75,6 +76,7 @@ note() {
 	note
 	run -0 "$bench/at-once" 5 ./note 'n-{}'
 	assert_equal "$(sort order | tr '\n' ' ')" 'n-1 n-2 n-3 n-4 n-5 '
+	# shellcheck disable=SC2016 # for the shell that is started
 	run -1 "$bench/at-once" 3 sh -c 'exit "$1"' sh '{}'
 	assert_output 'at-once: 3 of 3 failed'
 }
@@ -142,7 +144,8 @@ note() {
 }
 
 @test "every row of the aims has a section, limits that are numbers, a text, and a floor beside it" {
-	local section row floor ratio ratio_gate extra extra_gate what one
+	local section row floor ratio ratio_gate extra extra_gate what one rows
+	rows=$(cat "$top/test/bench/aims")
 	while read -r section row floor ratio ratio_gate extra extra_gate what; do
 		[[ $section = [a-z]* ]] || continue
 		grep -q "^section_$section()" "$top/test/bench/sections.bash" || fail "$row: no section $section"
@@ -152,9 +155,9 @@ note() {
 		[ -n "$what" ] || fail "$row has no text"
 		for one in ${floor//|/ }; do
 			case $one in - | 0) continue ;; esac
-			grep -q "^$section  *$one " "$top/test/bench/aims" || fail "$row: no row is its floor $one"
+			grep -q "^$section  *$one " <<<"$rows" || fail "$row: no row is its floor $one"
 		done
-	done <"$top/test/bench/aims"
+	done <<<"$rows"
 }
 
 @test "the floor starts a VMM in each directory, and a run shows rows beside it and leaves nothing" {
@@ -182,6 +185,7 @@ note() {
 	run -1 "$bench/floor" --kill "$VMCTL_FIRECRACKER" 1 missing
 	assert_output --partial 'floor: missing: chdir: No such file or directory'
 	# The one that came up is not left behind.
+	# shellcheck disable=SC2016 # for the shell that is started
 	run -0 bash -c 'for p in /proc/[0-9]*; do readlink "$p/cwd" || true; done 2>/dev/null'
 	refute_line "$PWD/1"
 }
