@@ -160,9 +160,13 @@ $(BUILD)/bench/%: $(BUILD)/obj/test/bench/%.o $(LIB)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS)
 
+# Tables in docs/performance.md; the gate is quick, and not part of the tests.
 bench: all guest bench-bins
 	test/bench/run
 	test/bench/pause
+
+bench-check: all guest bench-bins
+	test/bench/run --quick --check
 
 # --- lint -----------------------------------------------------------------------------------------
 # test/lint runs every checker; the slow one, clang-tidy, once per changed file, by these stamps.
@@ -219,7 +223,8 @@ help:
 	@echo 'make check-model  the models of the lock-and-slot protocol, by spin (test/model/run)'
 	@echo 'make lint         every checker of the sources (test/lint)'
 	@echo 'make fuzz         each fuzzer for 10 seconds (FUZZ_SECONDS=N)'
-	@echo 'make bench        the benchmarks'
+	@echo 'make bench        the benchmarks (docs/performance.md; test/bench/run --help)'
+	@echo 'make bench-check  the same, quickly, as a gate: fails if vmctl is too far from its floors'
 	@echo 'make demo         the tour: one microVM forked to ten (packaging/quickstart)'
 	@echo 'make deps         what all of this needs, by apt (packaging/install-deps all)'
 	@echo 'make firecracker  a Firecracker binary (packaging/get-firecracker)'
@@ -228,6 +233,6 @@ help:
 
 # Kept, though only patterns lead to them. Not .SECONDARY, which would leave out one that is new.
 .PRECIOUS: $(BUILD)/obj/%.o
-.PHONY: all guest unit check check-unit check-model fuzzers fuzz bench bench-bins lint tidy install \
-	install-files uninstall deps firecracker demo clean help
+.PHONY: all guest unit check check-unit check-model fuzzers fuzz bench bench-bins bench-check lint tidy \
+	install install-files uninstall deps firecracker demo clean help
 -include $(shell find $(BUILD)/obj $(FUZZ)/obj $(LINT) -name '*.d' 2>/dev/null)

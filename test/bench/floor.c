@@ -1,25 +1,28 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The floor of the restore benchmarks: the least that any program must do to have Firecracker
- *resume a snapshot. No checks, no locks, no store: what vmctl takes beyond this is vmctl's own
- *cost.
+ * resume a snapshot. No checks, no locks, no store: what vmctl takes beyond this is vmctl's own
+ * cost.
  *
- *	floor [--json] [--kill] FIRECRACKER DIR [RESUME]
+ *	floor [--json] [--kill] [--paused] [--parallel P] FIRECRACKER DIR...
  *
- * DIR holds vmstate, memory and the disks, whose names in the state are relative: the VMM runs with
- * DIR as its working directory, and stale vmm.sock and vsock.sock there are removed. RESUME is the
- * value of resume_vm, true (the default) or false. Prints the microseconds from just before the
- *spawn to the answer 204, with --json also its parts {"spawn_us","load_us","total_us"}: until the
- *API socket was connected, and the load. --kill kills the VMM afterwards and removes its sockets;
- * without it the VMM goes on. No libraries, on purpose: this must not share what it is to judge.
+ * Each DIR holds vmstate, memory and the disks, whose names in the state are relative: a VMM runs
+ * in each, P of them (1) are being started at a time, and stale vmm.sock and vsock.sock there are
+ * removed. --paused does not resume the guests. Prints the microseconds from just before the first
+ * spawn to the last answer 204. --json, for one DIR, also its parts
+ * {"spawn_us","load_us","total_us"}: until the API socket was connected, and the load. --kill kills
+ * the VMMs afterwards and removes their sockets; without it they go on. No libraries, on purpose:
+ * this must not share what it is to judge.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,15 +34,26 @@
 #include <time.h>
 #include <unistd.h>
 
-struct options {
-	int json, kill;
-	const char *firecracker, *dir, *resume;
-};
+enum { PARALLEL_MAX = 256, VMMS_MAX = 1024 };
 
 struct vmm {
+	const char *dir;
 	pid_t pid;
 	int pidfd; /* readable when the VMM has died */
+	long long began, connected, loaded;
 };
+
+struct options {
+	int json, kill, paused;
+	long parallel;
+	char firecracker[PATH_MAX];
+	struct vmm vmms[VMMS_MAX];
+	int count;
+	atomic_int next; /* the first that nobody has begun with */
+	int home;        /* what relative names of DIRs start from */
+};
+
+static struct options options = {.parallel = 1};
 
 static long long now_us(void)
 {
@@ -63,14 +77,17 @@ static void vmm_kill(const struct vmm *vmm)
 	if (vmm->pidfd < 0 || pidfd_send_signal(vmm->pidfd, SIGKILL, NULL, 0) < 0)
 		kill(vmm->pid, SIGKILL);
 	waitpid(vmm->pid, NULL, 0);
-	remove_sockets();
+	if (fchdir(options.home) == 0 && chdir(vmm->dir) == 0)
+		remove_sockets();
 }
 
 static _Noreturn void die(const struct vmm *vmm, const char *what, int error)
 {
-	fprintf(stderr, "floor: %s%s%s\n", what, error ? ": " : "", error ? strerror(error) : "");
-	vmm_kill(vmm);
-	exit(1);
+	fprintf(stderr, "floor: %s: %s%s%s\n", vmm->dir, what, error ? ": " : "",
+	        error ? strerror(error) : "");
+	for (int i = 0; i < options.count; i++)
+		vmm_kill(&options.vmms[i]);
+	_exit(1);
 }
 
 static void vmm_spawn(const char *firecracker, struct vmm *vmm)
@@ -131,7 +148,7 @@ static int connect_api(const struct vmm *vmm, int watch)
 	return fd;
 }
 
-static void load(const struct vmm *vmm, int fd, const char *resume)
+static void load(const struct vmm *vmm, int fd, int paused)
 {
 	char body[256], request[512], answer[4096];
 	size_t have = 0;
@@ -140,7 +157,7 @@ static void load(const struct vmm *vmm, int fd, const char *resume)
 	len = snprintf(body, sizeof(body),
 	               "{\"snapshot_path\":\"vmstate\",\"mem_backend\":{\"backend_type\":\"File\","
 	               "\"backend_path\":\"memory\"},\"resume_vm\":%s}",
-	               resume);
+	               paused ? "false" : "true");
 	len = snprintf(
 	        request, sizeof(request),
 	        "PUT /snapshot/load HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
@@ -162,67 +179,120 @@ static void load(const struct vmm *vmm, int fd, const char *resume)
 		die(vmm, answer, 0);
 }
 
+/* In the calling thread's working directory, which is not that of the others. */
+static void start(const struct options *o, struct vmm *vmm)
+{
+	int watch, fd;
+
+	if (fchdir(o->home) < 0 || chdir(vmm->dir) < 0)
+		die(vmm, "chdir", errno);
+	remove_sockets();
+	watch = inotify_init1(IN_CLOEXEC);
+	if (watch < 0 || inotify_add_watch(watch, ".", IN_CREATE) < 0)
+		die(vmm, "inotify", errno);
+	vmm->began = now_us();
+	vmm_spawn(o->firecracker, vmm);
+	fd = connect_api(vmm, watch);
+	vmm->connected = now_us();
+	load(vmm, fd, o->paused);
+	vmm->loaded = now_us();
+	close(fd);
+	close(watch);
+}
+
+static void *worker(void *arg)
+{
+	struct options *o = arg;
+	int i;
+
+	while ((i = atomic_fetch_add(&o->next, 1)) < o->count)
+		start(o, &o->vmms[i]);
+	return NULL;
+}
+
+static void *worker_thread(void *arg)
+{
+	/* A working directory of its own. */
+	if (unshare(CLONE_FS) < 0) {
+		perror("floor: unshare");
+		exit(1);
+	}
+	return worker(arg);
+}
+
+static void start_all(struct options *o)
+{
+	pthread_t threads[PARALLEL_MAX];
+	long made = 0;
+
+	while (made + 1 < o->parallel && made + 1 < o->count &&
+	       pthread_create(&threads[made], NULL, worker_thread, o) == 0)
+		made++;
+	(void)(made ? worker_thread(o) : worker(o));
+	while (made > 0)
+		pthread_join(threads[--made], NULL);
+}
+
 static int usage(const char *what)
 {
-	fprintf(stderr, "floor: %s\nusage: floor [--json] [--kill] FIRECRACKER DIR [true|false]\n",
+	fprintf(stderr,
+	        "floor: %s\nusage: floor [--json] [--kill] [--paused] [--parallel P] FIRECRACKER "
+	        "DIR...\n",
 	        what);
 	return -1;
 }
 
-static int parse_options(int argc, char **argv, struct options *o)
+static int parse_options(char **next, struct options *o)
 {
-	const char **next[] = {&o->firecracker, &o->dir, &o->resume};
-	size_t n = 0;
-
-	for (int i = 1; i < argc; i++) {
-		if (strcmp(argv[i], "--json") == 0)
+	for (; *next && **next == '-'; next++) {
+		if (strcmp(*next, "--json") == 0)
 			o->json = 1;
-		else if (strcmp(argv[i], "--kill") == 0)
+		else if (strcmp(*next, "--kill") == 0)
 			o->kill = 1;
-		else if (argv[i][0] == '-' || n == 3)
-			return usage("unknown option or too many arguments");
+		else if (strcmp(*next, "--paused") == 0)
+			o->paused = 1;
+		else if (strcmp(*next, "--parallel") == 0 && next[1])
+			o->parallel = strtol(*++next, NULL, 10);
 		else
-			*next[n++] = argv[i];
+			return usage("unknown option");
 	}
-	if (n < 2)
+	if (!next[0] || !next[1])
 		return usage("FIRECRACKER and DIR are needed");
-	if (strcmp(o->resume, "true") != 0 && strcmp(o->resume, "false") != 0)
-		return usage("RESUME is true or false");
+	if (o->parallel < 1 || o->parallel > PARALLEL_MAX)
+		return usage("--parallel takes 1 to 256");
+	if (!realpath(*next, o->firecracker)) {
+		perror(*next);
+		return -1;
+	}
+	for (next++; *next && o->count < VMMS_MAX; next++) {
+		o->vmms[o->count].dir = *next;
+		o->vmms[o->count++].pidfd = -1;
+	}
+	if (*next || (o->json && o->count > 1))
+		return usage("too many DIRs");
 	return 0;
 }
 
 int main(int argc, char **argv)
 {
-	struct options o = {.resume = "true"};
-	struct vmm vmm = {0, -1};
-	char firecracker[PATH_MAX];
-	long long begin, connected, loaded;
-	int watch, fd;
+	struct options *o = &options;
+	long long began = LLONG_MAX, loaded = 0;
 
-	if (parse_options(argc, argv, &o) < 0)
+	(void)argc;
+	if (parse_options(argv + 1, o) < 0)
 		return 2;
-	if (!realpath(o.firecracker, firecracker))
-		die(&vmm, o.firecracker, errno);
-	if (chdir(o.dir) < 0)
-		die(&vmm, o.dir, errno);
-	remove_sockets();
-	watch = inotify_init1(IN_CLOEXEC);
-	if (watch < 0 || inotify_add_watch(watch, ".", IN_CREATE) < 0)
-		die(&vmm, "inotify", errno);
-
-	begin = now_us();
-	vmm_spawn(firecracker, &vmm);
-	fd = connect_api(&vmm, watch);
-	connected = now_us();
-	load(&vmm, fd, o.resume);
-	loaded = now_us();
-
-	if (o.json)
+	o->home = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	start_all(o);
+	for (int i = 0; i < o->count; i++) {
+		began = o->vmms[i].began < began ? o->vmms[i].began : began;
+		loaded = o->vmms[i].loaded > loaded ? o->vmms[i].loaded : loaded;
+	}
+	if (o->json)
 		printf("{\"spawn_us\":%lld,\"load_us\":%lld,\"total_us\":%lld}\n",
-		       connected - begin, loaded - connected, loaded - begin);
+		       o->vmms[0].connected - began, loaded - o->vmms[0].connected, loaded - began);
 	else
-		printf("%lld\n", loaded - begin);
-	if (o.kill)
-		vmm_kill(&vmm);
+		printf("%lld\n", loaded - began);
+	for (int i = 0; o->kill && i < o->count; i++)
+		vmm_kill(&o->vmms[i]);
 	return 0;
 }
