@@ -335,7 +335,6 @@ void vm_store_close(struct vm_store *store)
 		return;
 	finalize_kept(store);
 	sqlite3_close(store->db);
-	vm_cleanup_close(&store->turn_fd);
 	free(store);
 }
 

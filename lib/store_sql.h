@@ -16,9 +16,10 @@ struct vm_store {
 	sqlite3_stmt *note_lock, *forget_lock, *insert_row, *put_intent, *change_row, *drop_intent;
 	/* And each verb looks for its instance without the lock, with it, and at its end. */
 	sqlite3_stmt *get, *find;
-	bool has_room;          /* vm_store_make_room() has been called */
-	bool turn_sought, late; /* store_turn.c */
-	int turn_fd;            /* -1 without */
+	bool has_room; /* vm_store_make_room() has been called */
+	/* store_turn.c */
+	bool late;
+	int turn_fd; /* -1 without */
 };
 
 /* How long SQLite's lock is waited for; transactions here last about a millisecond. */

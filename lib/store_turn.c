@@ -9,6 +9,9 @@
  * file cannot be opened or somebody in front is stopped (Ctrl-Z), writes without one, and waits as
  * SQLite does. Nothing is waited for by someone who has it but SQLite's lock, which only those have
  * longer than an instant who have no turn; so it has no rank.
+ *
+ * The file is opened each time: a descriptor that stayed would be one fewer for what comes after a
+ * first transaction, which has said what is going to be done.
  */
 #include <fcntl.h>
 #include <string.h>
@@ -60,9 +63,8 @@ void vm_store_take_turn(struct vm_store *store)
 	int64_t began = 0, waited = 0;
 	struct vm_err ignored = {0};
 
-	if (!store->turn_sought && file && file[0])
+	if (file && file[0])
 		store->turn_fd = open_turn(file);
-	store->turn_sought = true;
 	if (store->turn_fd < 0 || flock(store->turn_fd, LOCK_EX | LOCK_NB) == 0)
 		return;
 	began = vm_monotonic_ms();
@@ -78,8 +80,7 @@ void vm_store_take_turn(struct vm_store *store)
 
 void vm_store_end_turn(struct vm_store *store)
 {
-	if (store->turn_fd >= 0)
-		flock(store->turn_fd, LOCK_UN);
+	vm_cleanup_close(&store->turn_fd);
 	if (store->late)
 		sqlite3_busy_timeout(store->db, VM_STORE_BUSY_MS);
 	store->late = false;
