@@ -11,8 +11,8 @@
 #include "util.h"
 
 /*
- * A load is mostly a wait for the kernel, so that few threads leave the CPUs idle: with two CPUs 100
- * bare loads take a third less time by 16 threads than by 8, and little less by more
+ * A load is mostly a wait for the kernel, so that few threads leave the CPUs idle: with two CPUs
+ * 100 bare loads take a third less time by 16 threads than by 8, and little less by more
  * (test/bench/floor.c). More than there are slots would wait for each other.
  */
 enum { THREADS_MIN = 16, THREADS_MAX = 32, THREADS_PER_CPU = 4 };
