@@ -316,8 +316,6 @@ static int reserve(struct vm_fork *fork, struct vm_err *err)
 		row->kind = kind_of(fork);
 		row->labels = fork->request->image ? &fork->request->image->labels
 		                                   : fork->request->labels;
-		if (vm_fork_with_memory(fork))
-			memcpy(row->alias_path, source->alias_path, sizeof(row->alias_path));
 		memcpy(row->hypervisor, source->hypervisor, sizeof(row->hypervisor));
 		memcpy(row->hypervisor_version, source->hypervisor_version,
 		       sizeof(row->hypervisor_version));
@@ -331,6 +329,11 @@ static int reserve(struct vm_fork *fork, struct vm_err *err)
 		                        : vm_strdup(source->spec, err);
 		if (!row->spec)
 			return -1;
+		if (source->alias_path && vm_fork_with_memory(fork)) {
+			row->alias_path = vm_strdup(source->alias_path, err);
+			if (!row->alias_path)
+				return -1;
+		}
 	}
 	if (vm_child_reserve(fork->op, fork->children, fork->count, fork->source.spec.vsock, err) <
 	    0)
@@ -450,8 +453,7 @@ int vm_fork(struct vm_op *op, const struct vm_fork_request *request,
 		vm_child_release(&fork.children[i]);
 	free(fork.children);
 	vm_fork_free_specs(&fork);
-	source = fork.source.row;
-	fork.source.row.spec = NULL;
+	source = vm_instance_take(&fork.source.row);
 	vm_held_release(&fork.source);
 	if (rc >= 0)
 		vm_fork_run_post_hooks(&fork, &source, results);

@@ -71,8 +71,7 @@ int vm_fork_hold_after_hooks(struct vm_fork *fork, struct vm_err *err)
 		vm_instance_free(&seen);
 		if (vm_fork_hold_source(fork, err) < 0)
 			return -1;
-		seen = fork->source.row;
-		fork->source.row.spec = NULL;
+		seen = vm_instance_take(&fork->source.row);
 		vm_held_release(&fork->source);
 	}
 	if (run_pre(fork, &seen, err) < 0)
