@@ -30,6 +30,8 @@ void vm_child_release(struct vm_child *child)
 	vm_cleanup_close(&child->dir_fd);
 	vm_lock_release(&child->lock);
 	vm_instance_free(&child->row);
+	vm_err_drop(child->err);
+	child->err = NULL;
 }
 
 static void unlink_locks(struct vm_op *op, const char *id)
@@ -154,7 +156,7 @@ int vm_child_publish(struct vm_op *op, struct vm_child *children, size_t count, 
 	for (size_t i = 0; i < count; i++) {
 		struct vm_child *child = &children[i];
 
-		if (child->err.code != VM_OK)
+		if (child->err)
 			continue;
 		changes[n] = (struct vm_change){
 		        .id = child->row.id,

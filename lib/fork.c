@@ -361,9 +361,9 @@ static const struct vm_err *first_failure(const struct vm_fork *fork, size_t *re
 
 	*ret_failed = 0;
 	for (size_t i = 0; i < fork->count; i++) {
-		if (fork->children[i].err.code == VM_OK)
+		if (!fork->children[i].err)
 			continue;
-		first = first ? first : &fork->children[i].err;
+		first = first ? first : fork->children[i].err;
 		(*ret_failed)++;
 	}
 	return first;
@@ -399,11 +399,13 @@ static int publish(struct vm_fork *fork, struct vm_err *err)
 static int give_results(struct vm_fork *fork, struct vm_fork_result *results, struct vm_err *err)
 {
 	for (size_t i = 0; i < fork->count; i++) {
-		memcpy(results[i].name, fork->children[i].row.name, sizeof(results[i].name));
-		results[i].err = fork->children[i].err;
-		if (results[i].err.code == VM_OK &&
-		    vm_store_get(fork->op->root->store, fork->children[i].row.id,
-		                 &results[i].instance, err) < 0)
+		struct vm_child *child = &fork->children[i];
+
+		memcpy(results[i].name, child->row.name, sizeof(results[i].name));
+		results[i].err = child->err;
+		child->err = NULL;
+		if (!results[i].err && vm_store_get(fork->op->root->store, child->row.id,
+		                                    &results[i].instance, err) < 0)
 			return -1;
 	}
 	return 0;
@@ -442,10 +444,10 @@ int vm_fork(struct vm_op *op, const struct vm_fork_request *request,
 		vm_op_record_failure(op, err);
 	/* A failure undoes everything of the forks and nothing of the source. */
 	for (size_t i = 0; i < fork.count; i++) {
-		const struct vm_err *own = &fork.children[i].err;
+		const struct vm_err *own = fork.children[i].err;
 
-		if (rc < 0 || own->code != VM_OK)
-			vm_child_drop(op, &fork.children[i], own->code != VM_OK ? own : err);
+		if (rc < 0 || own)
+			vm_child_drop(op, &fork.children[i], own ? own : err);
 	}
 	if (rc >= 0 && give_results(&fork, results, err) < 0)
 		rc = -1; /* the forks exist; only telling about them failed */
@@ -470,7 +472,9 @@ int vm_fork(struct vm_op *op, const struct vm_fork_request *request,
 
 void vm_fork_results_free(struct vm_fork_result *results, size_t count)
 {
-	for (size_t i = 0; results && i < count; i++)
+	for (size_t i = 0; results && i < count; i++) {
 		vm_instance_free(&results[i].instance);
+		vm_err_drop(results[i].err);
+	}
 	free(results);
 }

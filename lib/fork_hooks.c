@@ -91,7 +91,7 @@ void vm_fork_run_post_hooks(struct vm_fork *fork, const struct vm_instance *sour
 		                                  .source = source,
 		                                  .request = fork->hook_request};
 
-		if (results[i].err.code == VM_OK)
+		if (!results[i].err)
 			vm_hooks_post(fork->op, &fork->hooks, &call);
 	}
 }
