@@ -20,24 +20,36 @@
 #include "store_sql.h"
 #include "util.h"
 
-#define TURN_FILE "locks/store.turn"
+#define TURN_DIR "locks"
+#define TURN_FILE "store.turn"
 
-/* Of the owner of the store, whoever makes it: others would have to do without. -1 without one. */
-static int open_turn(const char *store_file)
+/* The directory of locks, which may be another user's: no link is followed out of it. -1 without
+ * one. */
+static int open_dir(const char *store_file)
 {
 	struct vm_err ignored = {0};
 	const char *slash = strrchr(store_file, '/');
 	VM_AUTO_FREE char *path =
-	        slash ? vm_strf(&ignored, "%.*s/" TURN_FILE, (int)(slash - store_file), store_file)
+	        slash ? vm_strf(&ignored, "%.*s/" TURN_DIR, (int)(slash - store_file), store_file)
 	              : NULL;
-	struct stat st;
-	int fd = path ? open(path, O_RDWR | O_NOFOLLOW | O_CLOEXEC) : -1;
 
-	if (fd >= 0 || !path)
+	return path ? open(path, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) : -1;
+}
+
+/* Of the owner of the store, whoever makes it: others would have to do without. -1 without one. */
+static int open_turn(const char *store_file)
+{
+	const int flags = O_RDWR | O_NOFOLLOW | O_CLOEXEC;
+	VM_AUTO_CLOSE int dir_fd = open_dir(store_file);
+	int fd = dir_fd < 0 ? -1 : openat(dir_fd, TURN_FILE, flags);
+	struct stat st;
+
+	if (fd >= 0 || dir_fd < 0)
 		return fd;
-	fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
-	if (fd >= 0 && geteuid() == 0 && stat(store_file, &st) == 0 &&
-	    fchown(fd, st.st_uid, st.st_gid) < 0)
+	fd = openat(dir_fd, TURN_FILE, flags | O_CREAT | O_EXCL, 0600);
+	if (fd < 0)
+		return openat(dir_fd, TURN_FILE, flags); /* another was first */
+	if (geteuid() == 0 && stat(store_file, &st) == 0 && fchown(fd, st.st_uid, st.st_gid) < 0)
 		vm_cleanup_close(&fd);
 	return fd;
 }

@@ -362,8 +362,8 @@ static inline size_t site_count(int dir_fd, const char *suffix)
 }
 
 /*
- * A directory, a row, a lock with its gate and memory lock for so many instances, the store's lock
- * and gate, and nothing of any other.
+ * A directory, a row, a lock with its gate and memory lock for so many instances, the store's lock,
+ * gate and turn, and nothing of any other.
  */
 static inline void site_assert_only(struct site *site, size_t instances)
 {
@@ -374,7 +374,7 @@ static inline void site_assert_only(struct site *site, size_t instances)
 	assert_int_equal(site_count(site->root.trash_fd, ""), 0);
 	assert_in_range(site_count(site->root.run_fd, ".alive"), 0, instances);
 	assert_in_range(site_count(site->root.locks_fd, ".gate"), 1, 1 + instances);
-	assert_in_range(site_count(site->root.locks_fd, ""), 2 + instances, 2 + 3 * instances);
+	assert_in_range(site_count(site->root.locks_fd, ""), 3 + instances, 3 + 3 * instances);
 }
 
 /* --- verbs in processes of their own

@@ -2,6 +2,7 @@
 /* fork beside others: signals, locks, a store that others change; and what 50 forks leave behind.
  */
 #include "site.h"
+#include "store_sql.h"
 
 static const struct vm_fork_request three = {.source = "src", .name = "f-{}", .count = 3};
 static const struct vm_fork_request three_running = {
@@ -13,8 +14,13 @@ static const struct vm_fork_request three_running = {
 /* For site_spawn: 0 when the fork says that it was interrupted, holds no lock and no descriptor. */
 static int fork_interrupted(struct site *site, const void *arg)
 {
-	unsigned fds = count_fds();
+	struct vm_store *store = site->root.store;
+	unsigned fds;
 
+	/* Who has written once has the turn's file open. */
+	if (vm_sql_begin(store, &site->err) < 0 || vm_sql_end(store, 0, &site->err) < 0)
+		return 5;
+	fds = count_fds();
 	vm_interrupt_install();
 	if (site_fork(site, arg) != -1)
 		return 1;
