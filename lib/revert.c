@@ -116,8 +116,7 @@ static int stage_memory(const struct revert *revert, struct vm_err *err)
 
 	if (image->row.state != VM_STATE_STANDBY)
 		return 0;
-	if ((image->row.alias_path &&
-	     vm_files_copy_links(image->dir_fd, revert->to_fd, err) < 0) ||
+	if ((image->row.alias_path && vm_files_copy_links(image->dir_fd, revert->to_fd, err) < 0) ||
 	    vm_memory_use(revert->op, image, &memory, err) < 0 ||
 	    vm_fs_link(image->dir_fd, revert->to_fd, VM_FILE_MEMORY, err) < 0 ||
 	    image->driver->move_state(&move, err) < 0)

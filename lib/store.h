@@ -159,8 +159,8 @@ int vm_store_get(struct vm_store *store, const char *id, struct vm_instance *ret
 int vm_store_get_named(struct vm_store *store, const char *name, struct vm_instance *ret,
                        struct vm_err *err);
 enum vm_list {
-	VM_LIST_VISIBLE,   /* instances, all but `creating` ones */
-	VM_LIST_IMAGES,    /* images, all but `creating` ones */
+	VM_LIST_VISIBLE, /* instances, all but `creating` ones */
+	VM_LIST_IMAGES,  /* images, all but `creating` ones */
 	/* Of these `spec` is NULL: it is the longest of a row, and who lists them does without. */
 	VM_LIST_ALL,       /* both, as below */
 	VM_LIST_CREATING,  /* reserved by makers, alive or dead */
