@@ -297,6 +297,22 @@ static int check_resources(struct vm_fork *fork, struct vm_err *err)
 	return vm_op_check_disk(fork->op, saves ? source->row.memory_bytes : 0, err);
 }
 
+/* What the row of a fork owns. */
+static int give_texts(const struct vm_fork *fork, size_t index, struct vm_instance *row,
+                      struct vm_err *err)
+{
+	const struct vm_instance *source = &fork->source.row;
+
+	row->spec = fork->specs ? vm_spec_for_row(&fork->specs[index], err)
+	                        : vm_strdup(source->spec, err);
+	if (!row->spec)
+		return -1;
+	if (!source->alias_path || !vm_fork_with_memory(fork))
+		return 0;
+	row->alias_path = vm_strdup(source->alias_path, err);
+	return row->alias_path ? 0 : -1;
+}
+
 /* Step 3: names, ids and guest CIDs of all forks, or of none. */
 static int reserve(struct vm_fork *fork, struct vm_err *err)
 {
@@ -325,15 +341,8 @@ static int reserve(struct vm_fork *fork, struct vm_err *err)
 		row->memory_bytes = source->memory_bytes;
 		row->occupies = fork->target == VM_STATE_RUNNING;
 		row->guest_cid = keeps_cid(fork) ? source->guest_cid : 0;
-		row->spec = fork->specs ? vm_spec_for_row(&fork->specs[i], err)
-		                        : vm_strdup(source->spec, err);
-		if (!row->spec)
+		if (give_texts(fork, i, row, err) < 0)
 			return -1;
-		if (source->alias_path && vm_fork_with_memory(fork)) {
-			row->alias_path = vm_strdup(source->alias_path, err);
-			if (!row->alias_path)
-				return -1;
-		}
 	}
 	if (vm_child_reserve(fork->op, fork->children, fork->count, fork->source.spec.vsock, err) <
 	    0)
