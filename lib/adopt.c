@@ -308,7 +308,11 @@ static int fill_row(const struct adoption *adoption, struct vm_instance *row, st
 	snprintf(row->hypervisor, sizeof(row->hypervisor), "%s", adoption->driver->name);
 	snprintf(row->hypervisor_version, sizeof(row->hypervisor_version), "%s",
 	         adoption->info.version);
-	memcpy(row->alias_path, adoption->alias, sizeof(row->alias_path));
+	if (adoption->alias[0]) {
+		row->alias_path = vm_strdup(adoption->alias, err);
+		if (!row->alias_path)
+			return -1;
+	}
 	row->guest_cid = adoption->info.guest_cid;
 	row->vcpus = adoption->spec.vcpus;
 	row->memory_bytes = adoption->spec.memory_bytes;

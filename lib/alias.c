@@ -102,7 +102,7 @@ int vm_alias_choose(const struct vm_op *op, const struct vm_instance *row,
 	bool permitted;
 
 	*ret_method = VM_ALIAS_AUTO;
-	if (!row->alias_path[0])
+	if (!row->alias_path)
 		return 0;
 	permitted = wanted != VM_ALIAS_SYMLINK && vm_view_permitted(&why, &number);
 	if (wanted == VM_ALIAS_NAMESPACE && !permitted) {
@@ -195,7 +195,7 @@ int vm_alias_prepare(struct vm_op *op, const struct vm_instance *row, int dir_fd
                      struct vm_err *err)
 {
 	*ret = (struct vm_alias)VM_ALIAS_INIT;
-	if (!row->alias_path[0])
+	if (!row->alias_path)
 		return 0;
 	ret->root = op->root;
 	ret->deadline_ms = vm_op_deadline(op);

@@ -30,6 +30,8 @@ void vm_child_release(struct vm_child *child)
 	vm_cleanup_close(&child->dir_fd);
 	vm_lock_release(&child->lock);
 	vm_instance_free(&child->row);
+	vm_err_drop(child->err);
+	child->err = NULL;
 }
 
 static void unlink_locks(struct vm_op *op, const char *id)
@@ -154,7 +156,7 @@ int vm_child_publish(struct vm_op *op, struct vm_child *children, size_t count, 
 	for (size_t i = 0; i < count; i++) {
 		struct vm_child *child = &children[i];
 
-		if (child->err.code != VM_OK)
+		if (child->err)
 			continue;
 		changes[n] = (struct vm_change){
 		        .id = child->row.id,
@@ -183,7 +185,8 @@ void vm_child_drop(struct vm_op *op, struct vm_child *child, const struct vm_err
 	}
 	event.message = why->message;
 	vm_interrupt_suspend();
-	if (vm_alias_settle(op->root, child->row.alias_path, child->row.id, &err) < 0 ||
+	if ((child->row.alias_path &&
+	     vm_alias_settle(op->root, child->row.alias_path, child->row.id, &err) < 0) ||
 	    vm_remove(op, child->row.id, &child->lock, &event, &err) < 0) {
 		vm_op_warn(op, "undoing %s: %s (the next verb that wants its name finishes this)",
 		           child->row.name, err.message);

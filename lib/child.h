@@ -21,7 +21,7 @@ struct vm_child {
 	const char *message;    /* for its event, or NULL */
 	const char *disks;      /* how they came to be, for its event: "reflink", "copy", or NULL */
 	bool reserved;          /* the row exists */
-	struct vm_err err;      /* why this one failed */
+	const struct vm_err *err; /* why this one failed (vm_err_keep()), or NULL */
 };
 
 /* Fills a row's id and names its lock; the other fields of the row are the caller's. */

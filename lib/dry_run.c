@@ -138,8 +138,7 @@ static void lose_memory(struct vm_dry_run *dry, const struct vm_held *held)
 static int finish(struct vm_held *held, struct vm_dry_run *dry, int rc, struct vm_dry_run *ret)
 {
 	if (rc == 0) {
-		dry->instance = held->row;
-		held->row.spec = NULL;
+		dry->instance = vm_instance_take(&held->row);
 		*ret = *dry;
 	} else {
 		vm_dry_run_free(dry);
@@ -211,10 +210,8 @@ static int look_at_image(struct vm_op *op, const char *selector, const struct vm
 		rc = open_held(op, &image, err);
 	if (rc == 0)
 		rc = vm_revert_check_image(op, held, &image, err);
-	if (rc == 0) {
-		dry->image = image.row;
-		image.row.spec = NULL;
-	}
+	if (rc == 0)
+		dry->image = vm_instance_take(&image.row);
 	vm_held_release(&image);
 	return rc;
 }

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const char *const code_names[VM_CODE_COUNT] = {
@@ -124,4 +125,26 @@ void vm_err_clear(struct vm_err *err)
 	err->code = VM_OK;
 	err->message[0] = '\0';
 	err->hint[0] = '\0';
+}
+
+static const struct vm_err no_memory = {
+        .code = VM_ERR_INSUFFICIENT_RESOURCES,
+        .message = "out of memory, also to keep what went wrong",
+};
+
+const struct vm_err *vm_err_keep(const struct vm_err *err)
+{
+	struct vm_err *kept = malloc(sizeof(*kept));
+
+	assert(err->code != VM_OK);
+	if (!kept)
+		return &no_memory;
+	*kept = *err;
+	return kept;
+}
+
+void vm_err_drop(const struct vm_err *kept)
+{
+	if (kept != &no_memory)
+		free((void *)kept);
 }

@@ -52,6 +52,12 @@ int vm_err_wrap(struct vm_err *err, const char *fmt, ...) __attribute__((format(
 int vm_err_hint(struct vm_err *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* Forgets a pending error, for a caller that has dealt with it. */
 void vm_err_clear(struct vm_err *err);
+/*
+ * A copy that outlives its caller's stack, for one of many who mostly have none. Never NULL:
+ * with no memory for it, one that says so (insufficient_resources). Let go of by vm_err_drop().
+ */
+const struct vm_err *vm_err_keep(const struct vm_err *err);
+void vm_err_drop(const struct vm_err *kept); /* accepts NULL */
 /* The published name of a code, e.g. "already_exists". */
 const char *vm_code_name(enum vm_code code);
 

@@ -297,6 +297,22 @@ static int check_resources(struct vm_fork *fork, struct vm_err *err)
 	return vm_op_check_disk(fork->op, saves ? source->row.memory_bytes : 0, err);
 }
 
+/* What the row of a fork owns. */
+static int give_texts(const struct vm_fork *fork, size_t index, struct vm_instance *row,
+                      struct vm_err *err)
+{
+	const struct vm_instance *source = &fork->source.row;
+
+	row->spec = fork->specs ? vm_spec_for_row(&fork->specs[index], err)
+	                        : vm_strdup(source->spec, err);
+	if (!row->spec)
+		return -1;
+	if (!source->alias_path || !vm_fork_with_memory(fork))
+		return 0;
+	row->alias_path = vm_strdup(source->alias_path, err);
+	return row->alias_path ? 0 : -1;
+}
+
 /* Step 3: names, ids and guest CIDs of all forks, or of none. */
 static int reserve(struct vm_fork *fork, struct vm_err *err)
 {
@@ -316,8 +332,6 @@ static int reserve(struct vm_fork *fork, struct vm_err *err)
 		row->kind = kind_of(fork);
 		row->labels = fork->request->image ? &fork->request->image->labels
 		                                   : fork->request->labels;
-		if (vm_fork_with_memory(fork))
-			memcpy(row->alias_path, source->alias_path, sizeof(row->alias_path));
 		memcpy(row->hypervisor, source->hypervisor, sizeof(row->hypervisor));
 		memcpy(row->hypervisor_version, source->hypervisor_version,
 		       sizeof(row->hypervisor_version));
@@ -327,9 +341,7 @@ static int reserve(struct vm_fork *fork, struct vm_err *err)
 		row->memory_bytes = source->memory_bytes;
 		row->occupies = fork->target == VM_STATE_RUNNING;
 		row->guest_cid = keeps_cid(fork) ? source->guest_cid : 0;
-		row->spec = fork->specs ? vm_spec_for_row(&fork->specs[i], err)
-		                        : vm_strdup(source->spec, err);
-		if (!row->spec)
+		if (give_texts(fork, i, row, err) < 0)
 			return -1;
 	}
 	if (vm_child_reserve(fork->op, fork->children, fork->count, fork->source.spec.vsock, err) <
@@ -358,9 +370,9 @@ static const struct vm_err *first_failure(const struct vm_fork *fork, size_t *re
 
 	*ret_failed = 0;
 	for (size_t i = 0; i < fork->count; i++) {
-		if (fork->children[i].err.code == VM_OK)
+		if (!fork->children[i].err)
 			continue;
-		first = first ? first : &fork->children[i].err;
+		first = first ? first : fork->children[i].err;
 		(*ret_failed)++;
 	}
 	return first;
@@ -396,11 +408,13 @@ static int publish(struct vm_fork *fork, struct vm_err *err)
 static int give_results(struct vm_fork *fork, struct vm_fork_result *results, struct vm_err *err)
 {
 	for (size_t i = 0; i < fork->count; i++) {
-		memcpy(results[i].name, fork->children[i].row.name, sizeof(results[i].name));
-		results[i].err = fork->children[i].err;
-		if (results[i].err.code == VM_OK &&
-		    vm_store_get(fork->op->root->store, fork->children[i].row.id,
-		                 &results[i].instance, err) < 0)
+		struct vm_child *child = &fork->children[i];
+
+		memcpy(results[i].name, child->row.name, sizeof(results[i].name));
+		results[i].err = child->err;
+		child->err = NULL;
+		if (!results[i].err && vm_store_get(fork->op->root->store, child->row.id,
+		                                    &results[i].instance, err) < 0)
 			return -1;
 	}
 	return 0;
@@ -439,10 +453,10 @@ int vm_fork(struct vm_op *op, const struct vm_fork_request *request,
 		vm_op_record_failure(op, err);
 	/* A failure undoes everything of the forks and nothing of the source. */
 	for (size_t i = 0; i < fork.count; i++) {
-		const struct vm_err *own = &fork.children[i].err;
+		const struct vm_err *own = fork.children[i].err;
 
-		if (rc < 0 || own->code != VM_OK)
-			vm_child_drop(op, &fork.children[i], own->code != VM_OK ? own : err);
+		if (rc < 0 || own)
+			vm_child_drop(op, &fork.children[i], own ? own : err);
 	}
 	if (rc >= 0 && give_results(&fork, results, err) < 0)
 		rc = -1; /* the forks exist; only telling about them failed */
@@ -450,8 +464,7 @@ int vm_fork(struct vm_op *op, const struct vm_fork_request *request,
 		vm_child_release(&fork.children[i]);
 	free(fork.children);
 	vm_fork_free_specs(&fork);
-	source = fork.source.row;
-	fork.source.row.spec = NULL;
+	source = vm_instance_take(&fork.source.row);
 	vm_held_release(&fork.source);
 	if (rc >= 0)
 		vm_fork_run_post_hooks(&fork, &source, results);
@@ -468,7 +481,9 @@ int vm_fork(struct vm_op *op, const struct vm_fork_request *request,
 
 void vm_fork_results_free(struct vm_fork_result *results, size_t count)
 {
-	for (size_t i = 0; results && i < count; i++)
+	for (size_t i = 0; results && i < count; i++) {
 		vm_instance_free(&results[i].instance);
+		vm_err_drop(results[i].err);
+	}
 	free(results);
 }

@@ -71,8 +71,7 @@ int vm_fork_hold_after_hooks(struct vm_fork *fork, struct vm_err *err)
 		vm_instance_free(&seen);
 		if (vm_fork_hold_source(fork, err) < 0)
 			return -1;
-		seen = fork->source.row;
-		fork->source.row.spec = NULL;
+		seen = vm_instance_take(&fork->source.row);
 		vm_held_release(&fork->source);
 	}
 	if (run_pre(fork, &seen, err) < 0)
@@ -92,7 +91,7 @@ void vm_fork_run_post_hooks(struct vm_fork *fork, const struct vm_instance *sour
 		                                  .source = source,
 		                                  .request = fork->hook_request};
 
-		if (results[i].err.code == VM_OK)
+		if (!results[i].err)
 			vm_hooks_post(fork->op, &fork->hooks, &call);
 	}
 }

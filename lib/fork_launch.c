@@ -25,7 +25,8 @@ struct launch {
 };
 
 /* With clocks of this thread's own: the operation's are nobody's while many load. */
-static int hold_alias(struct launch *launch, struct vm_child *child, struct vm_alias *alias)
+static int hold_alias(struct launch *launch, struct vm_child *child, struct vm_alias *alias,
+                      struct vm_err *err)
 {
 	struct vm_fork *fork = launch->fork;
 	struct vm_op own = *fork->op;
@@ -33,30 +34,30 @@ static int hold_alias(struct launch *launch, struct vm_child *child, struct vm_a
 
 	own.lock_waited_us = 0;
 	rc = vm_alias_prepare(&own, &child->row, child->dir_fd, fork->alias, fork->binary.path,
-	                      alias, &child->err);
+	                      alias, err);
 	if (rc == 0)
-		rc = vm_alias_lock(&own, alias, &child->err);
+		rc = vm_alias_lock(&own, alias, err);
 	child->lock_waited_us = own.lock_waited_us;
 	child->machine.alias = alias->path ? alias : NULL;
 	child->message = vm_alias_message(alias);
 	return rc;
 }
 
-static int load_child(struct launch *launch, struct vm_child *child)
+static int load_child(struct launch *launch, struct vm_child *child, struct vm_err *err)
 {
 	VM_AUTO(vm_alias_release) struct vm_alias alias = VM_ALIAS_INIT;
 	VM_AUTO(vm_slot_release) struct vm_slot slot = VM_SLOT_INIT;
-	int rc = hold_alias(launch, child, &alias);
+	int rc = hold_alias(launch, child, &alias, err);
 
 	if (rc == 0)
 		rc = vm_slot_acquire(&launch->slots, vm_op_deadline(launch->fork->op), &slot,
-		                     &child->slot_waited_us, &child->err);
+		                     &child->slot_waited_us, err);
 	/*
 	 * Loaded and resumed in one call: a fresh fork has no standby that must be retired before
 	 * its guest runs, and nobody knows it until it is published.
 	 */
 	if (rc == 0)
-		rc = vm_driver_load(&child->machine, true, &child->err);
+		rc = vm_driver_load(&child->machine, true, err);
 	child->machine.alias = NULL; /* it ends here */
 	child->machine.view = NULL;
 	return rc;
@@ -65,6 +66,7 @@ static int load_child(struct launch *launch, struct vm_child *child)
 static void launch_child(struct launch *launch, struct vm_child *child)
 {
 	struct vm_fork *fork = launch->fork;
+	struct vm_err err = {0};
 
 	child->machine = vm_held_machine(fork->op, &fork->source);
 	child->machine.spec = vm_fork_spec(fork, (size_t)(child - fork->children));
@@ -73,12 +75,14 @@ static void launch_child(struct launch *launch, struct vm_child *child)
 	child->machine.guest_cid = child->row.guest_cid;
 	child->machine.dir_fd = child->dir_fd;
 	child->machine.binary = &fork->binary;
-	if (vm_interrupt_check(&child->err) < 0)
-		return;
-	if (vm_fork_with_memory(fork))
-		load_child(launch, child);
-	else
-		vm_driver_boot(&child->machine, &child->err);
+	if (vm_interrupt_check(&err) == 0) {
+		if (vm_fork_with_memory(fork))
+			load_child(launch, child, &err);
+		else
+			vm_driver_boot(&child->machine, &err);
+	}
+	if (err.code != VM_OK)
+		child->err = vm_err_keep(&err);
 }
 
 /* How many have come to their end; of one alone there is nothing to tell. */

@@ -28,7 +28,7 @@ static int copy_disks(struct vm_fork *fork, struct vm_child *child, int from_fd,
 static int link_shared(struct vm_fork *fork, struct vm_child *child, int from_fd,
                        struct vm_err *err)
 {
-	if (child->row.alias_path[0] && vm_files_copy_links(from_fd, child->dir_fd, err) < 0)
+	if (child->row.alias_path && vm_files_copy_links(from_fd, child->dir_fd, err) < 0)
 		return -1;
 	return vm_files_link_kernel(&fork->source.spec, from_fd, child->dir_fd, err);
 }

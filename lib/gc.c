@@ -128,8 +128,7 @@ static int collect(struct candidate *candidates, size_t count, struct vm_gc *ret
 
 		if (!candidates[i - 1].why)
 			continue;
-		item->image = *candidates[i - 1].row;
-		candidates[i - 1].row->spec = NULL;
+		item->image = vm_instance_take(candidates[i - 1].row);
 		item->why = candidates[i - 1].why;
 		ret->count++;
 	}

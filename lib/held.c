@@ -200,12 +200,11 @@ static bool has_moved(const struct vm_instance *before, const struct vm_instance
 static int come_back_alone(struct vm_op *op, const struct vm_lock_how *how, struct vm_held *held,
                            struct vm_err *err)
 {
-	struct vm_instance seen = held->row;
+	VM_AUTO(vm_instance_free) struct vm_instance seen = vm_instance_take(&held->row);
 	struct vm_lock_how alone = *how;
 	int rc;
 
 	alone.mode = VM_LOCK_EXCLUSIVE;
-	seen.spec = NULL;
 	vm_held_release(held);
 	rc = lock_and_load(op, &seen, &alone, held, err);
 	if (rc != 0 || has_moved(&seen, &held->row))
@@ -224,7 +223,7 @@ static void put_back_alias(struct vm_op *op, const struct vm_held *held)
 {
 	struct vm_err ignored = {0};
 
-	if (!held->row.intent.verb[0])
+	if (held->row.alias_path && !held->row.intent.verb[0])
 		vm_alias_settle(op->root, held->row.alias_path, held->row.id, &ignored);
 }
 
@@ -432,10 +431,8 @@ static int run(struct vm_op *op, const char *selector, enum vm_lock_mode mode, v
 		/* The caller gets the row as committed; one that was removed, as it was. */
 		struct vm_err gone = {0};
 
-		if (vm_store_get(op->root->store, held.row.id, ret, &gone) < 0) {
-			*ret = held.row;
-			held.row.spec = NULL;
-		}
+		if (vm_store_get(op->root->store, held.row.id, ret, &gone) < 0)
+			*ret = vm_instance_take(&held.row);
 	}
 	vm_held_release(&held);
 	return rc < 0 ? -1 : 0;

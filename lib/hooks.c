@@ -173,10 +173,8 @@ static int run_hooked(struct vm_op *op, const struct vm_hooks *hooks, struct gua
 			return -1;
 		return run_seen(op, guard, &seen, ret, err);
 	}
-	if (rc == 0) {
-		*ret = seen;
-		seen.spec = NULL;
-	}
+	if (rc == 0)
+		*ret = vm_instance_take(&seen);
 	return rc;
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The reading verbs: what is true now, and waiting for it. */
 #include <poll.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "alias.h"
@@ -16,18 +17,19 @@ static int observe_dead(struct vm_root *root, struct vm_instance *instance, stru
 {
 	VM_AUTO_CLOSE int dir_fd = vm_alias_open_dir(root, VM_KIND_INSTANCE, instance->id, err);
 	const struct vm_driver *driver;
+	char why[VM_FAILURE_MAX + 1];
 
 	if (dir_fd < 0 || vm_driver_find(instance->hypervisor, &driver, err) < 0) {
 		vm_err_clear(err);
 		instance->state = VM_STATE_FAILED;
-		snprintf(instance->failure, sizeof(instance->failure), "the VMM (pid %d) is gone",
-		         instance->pid);
+		snprintf(why, sizeof(why), "the VMM (pid %d) is gone", instance->pid);
 	} else {
-		instance->state = vm_settle_verdict(instance, driver, dir_fd, instance->failure,
-		                                    sizeof(instance->failure));
+		instance->state = vm_settle_verdict(instance, driver, dir_fd, why, sizeof(why));
 	}
 	instance->pid = 0;
-	return 0;
+	free(instance->failure);
+	instance->failure = why[0] ? vm_strdup(why, err) : NULL;
+	return why[0] && !instance->failure ? -1 : 0;
 }
 
 /* Reads the row anew: 1 somebody has changed its state meanwhile, 0 nobody has or it is gone, -1.

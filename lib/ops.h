@@ -109,9 +109,9 @@ struct vm_fork_request {
 
 /* What became of each fork, in order. */
 struct vm_fork_result {
-	struct vm_instance instance; /* valid when err.code is VM_OK */
+	struct vm_instance instance; /* valid when there is no err */
 	char name[VM_FULL_NAME_MAX + 1];
-	struct vm_err err;
+	const struct vm_err *err; /* owned; NULL: it was made */
 };
 
 /*

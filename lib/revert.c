@@ -68,7 +68,7 @@ int vm_revert_finish(struct vm_op *op, struct vm_held *held, const struct vm_eve
 		outcome.alias_path = standby ? alias_path : "";
 		if (outcome.alias_path[0])
 			outcome.relocation = "alias";
-		else if (held->row.alias_path[0])
+		else if (held->row.alias_path)
 			outcome.relocation = "";
 		if (vm_held_commit(op, held, &outcome, err) < 0)
 			return -1;
@@ -116,8 +116,7 @@ static int stage_memory(const struct revert *revert, struct vm_err *err)
 
 	if (image->row.state != VM_STATE_STANDBY)
 		return 0;
-	if ((image->row.alias_path[0] &&
-	     vm_files_copy_links(image->dir_fd, revert->to_fd, err) < 0) ||
+	if ((image->row.alias_path && vm_files_copy_links(image->dir_fd, revert->to_fd, err) < 0) ||
 	    vm_memory_use(revert->op, image, &memory, err) < 0 ||
 	    vm_fs_link(image->dir_fd, revert->to_fd, VM_FILE_MEMORY, err) < 0 ||
 	    image->driver->move_state(&move, err) < 0)
@@ -131,7 +130,8 @@ static int stage(struct revert *revert, struct vm_err *err)
 {
 	const struct vm_root *root = revert->op->root;
 	const struct vm_spec *spec = &revert->image.spec;
-	const char *id = revert->held->row.id, *alias_path = revert->image.row.alias_path;
+	const char *id = revert->held->row.id;
+	const char *alias_path = revert->image.row.alias_path ? revert->image.row.alias_path : "";
 	int from_fd = revert->image.dir_fd;
 	enum vm_copy how = VM_COPY_REFLINK;
 	struct vm_frozen frozen;

@@ -99,7 +99,7 @@ enum vm_state vm_settle_verdict(const struct vm_instance *row, const struct vm_d
 /* No VMM, though the row says there is one. */
 static int bury(struct vm_op *op, struct vm_held *held, struct vm_err *err)
 {
-	char why[sizeof(held->row.failure)];
+	char why[VM_FAILURE_MAX + 1];
 	enum vm_state state;
 
 	if (vm_driver_clean(held->driver, held->dir_fd, err) < 0)
@@ -313,7 +313,7 @@ int vm_settle_again(struct vm_op *op, struct vm_held *held, struct vm_err *err)
  */
 static int settle_alias(struct vm_op *op, struct vm_held *held, struct vm_err *err)
 {
-	if (!held->row.alias_path[0])
+	if (!held->row.alias_path)
 		return 0;
 	if (!has_vmm(held->row.state) && vm_vmm_reap(op->root, held->row.id, err) < 0)
 		return -1;

@@ -50,8 +50,7 @@ int vm_snapshot_create(struct vm_op *op, const char *instance, const char *name,
 	op->verb = "snapshot";
 	if (vm_fork(op, &request, &results, &count, err) < 0)
 		return -1;
-	*ret = results[0].instance;
-	results[0].instance.spec = NULL;
+	*ret = vm_instance_take(&results[0].instance);
 	vm_fork_results_free(results, count);
 	return 0;
 }

@@ -12,7 +12,7 @@ static int boot(struct vm_op *op, struct vm_held *held, struct vm_err *err)
 {
 	struct vm_driver_info binary;
 	struct vm_machine machine;
-	bool aliased = held->row.alias_path[0] != '\0';
+	bool aliased = held->row.alias_path != NULL;
 	int rc;
 
 	if (held->driver->probe(op->root, &held->spec, NULL, &binary, err) < 0)

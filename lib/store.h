@@ -44,7 +44,8 @@ enum vm_kind {
 	                  (only disks) or standby (with memory) */
 };
 
-enum { VM_ALIAS_PATH_MAX = 255 };
+/* In bytes, without the NUL. What is longer is cut when a row is read. */
+enum { VM_ALIAS_PATH_MAX = 255, VM_FAILURE_MAX = 511 };
 
 struct vm_intent {
 	char verb[16];   /* "" when there is none */
@@ -61,9 +62,6 @@ struct vm_instance {
 	char parent_name[VM_FULL_NAME_MAX + 1]; /* the source's name when it was forked */
 	char relocation[16]; /* how its saved state was made usable: "", "relative", "rewrite",
 	                        "alias" */
-	char alias_path[VM_ALIAS_PATH_MAX + 1]; /* of an alias: the directory that its saved state
-	                                           names, where its own is to be seen; "" */
-	char failure[512];                      /* why it is failed */
 	bool occupies; /* runs or is about to: counts against the limits, has its guest CID alone */
 	enum vm_kind kind;
 	enum vm_state state;
@@ -74,7 +72,14 @@ struct vm_instance {
 	uint64_t guest_cid; /* 0: it has no vsock */
 	uint64_t memory_bytes;
 	int64_t created_us, changed_us; /* CLOCK_REALTIME */
-	char *spec;                     /* JSON text, owned */
+	/*
+	 * Owned: vm_instance_free(). Most rows have neither of the first two, and thousands are
+	 * listed at once: NULL where there is nothing, never "".
+	 */
+	char *alias_path; /* of an alias: the directory that its saved state names, where its own is
+	                     to be seen */
+	char *failure;    /* why it is failed */
+	char *spec;       /* JSON text */
 	/*
 	 * Of one that is about to be reserved: what it gets beside the labels of its parent, if it
 	 * has one. Borrowed; NULL in rows that were read (vm_store_get_labels()).
@@ -85,7 +90,10 @@ struct vm_instance {
 /* "instance", "image": as stored. */
 const char *vm_kind_name(enum vm_kind kind);
 
+/* Frees what the row owns; its other fields stay as they are. */
 void vm_instance_free(struct vm_instance *instance);
+/* Hands the row on with all that it owns: `*instance` keeps its other fields and owns nothing. */
+struct vm_instance vm_instance_take(struct vm_instance *instance);
 void vm_instances_free(struct vm_instance *instances, size_t count);
 
 /* What is said of an image, beside its row. */
@@ -151,13 +159,13 @@ int vm_store_get(struct vm_store *store, const char *id, struct vm_instance *ret
 int vm_store_get_named(struct vm_store *store, const char *name, struct vm_instance *ret,
                        struct vm_err *err);
 enum vm_list {
-	VM_LIST_VISIBLE,   /* instances, all but `creating` ones */
-	VM_LIST_IMAGES,    /* images, all but `creating` ones */
+	VM_LIST_VISIBLE, /* instances, all but `creating` ones */
+	VM_LIST_IMAGES,  /* images, all but `creating` ones */
+	/* Of these `spec` is NULL: it is the longest of a row, and who lists them does without. */
 	VM_LIST_ALL,       /* both, as below */
 	VM_LIST_CREATING,  /* reserved by makers, alive or dead */
 	VM_LIST_OCCUPYING, /* those that count against the limits */
-	/* As VM_LIST_VISIBLE for whoever shows thousands: in no order, and `spec` is NULL. */
-	VM_LIST_BRIEF,
+	VM_LIST_BRIEF,     /* as VM_LIST_VISIBLE, for whoever shows thousands: in no order */
 };
 /* In order of name, but VM_LIST_BRIEF. Free with vm_instances_free(). */
 int vm_store_list(struct vm_store *store, enum vm_list which, struct vm_instance **ret,

@@ -50,8 +50,18 @@ int vm_state_parse(const char *text, enum vm_state *ret_state, struct vm_err *er
 
 void vm_instance_free(struct vm_instance *instance)
 {
+	free(instance->alias_path);
+	free(instance->failure);
 	free(instance->spec);
-	instance->spec = NULL;
+	instance->alias_path = instance->failure = instance->spec = NULL;
+}
+
+struct vm_instance vm_instance_take(struct vm_instance *instance)
+{
+	struct vm_instance taken = *instance;
+
+	instance->alias_path = instance->failure = instance->spec = NULL;
+	return taken;
 }
 
 void vm_instances_free(struct vm_instance *instances, size_t count)
@@ -79,6 +89,18 @@ static void text_column(sqlite3_stmt *stmt, int column, char *buf, size_t size)
 	buf[len] = '\0';
 }
 
+/* At most `max` bytes of a column, to be freed; NULL for an empty one. */
+static int own_column(sqlite3_stmt *stmt, int column, size_t max, char **ret, struct vm_err *err)
+{
+	const char *text = (const char *)sqlite3_column_text(stmt, column);
+
+	*ret = NULL;
+	if (!text || !text[0])
+		return 0;
+	*ret = strndup(text, max);
+	return *ret ? 0 : vm_err_sys(err, "reading an instance");
+}
+
 static int read_row(sqlite3_stmt *stmt, struct vm_instance *ret, struct vm_err *err)
 {
 	struct vm_instance row = {0};
@@ -102,14 +124,12 @@ static int read_row(sqlite3_stmt *stmt, struct vm_instance *ret, struct vm_err *
 	row.created_us = sqlite3_column_int64(stmt, 13);
 	row.changed_us = sqlite3_column_int64(stmt, 14);
 	text_column(stmt, 15, row.relocation, sizeof(row.relocation));
-	text_column(stmt, 16, row.failure, sizeof(row.failure));
 	text_column(stmt, 17, row.intent.verb, sizeof(row.intent.verb));
 	text_column(stmt, 18, row.intent.detail, sizeof(row.intent.detail));
 	row.intent.pid = (pid_t)sqlite3_column_int(stmt, 20);
 	row.kind = strcmp((const char *)sqlite3_column_text(stmt, 21), "image") == 0
 	                   ? VM_KIND_IMAGE
 	                   : VM_KIND_INSTANCE;
-	text_column(stmt, 22, row.alias_path, sizeof(row.alias_path));
 	parsed = state_of(state);
 	if (parsed < 0 || !vm_id_valid(row.id))
 		return vm_err_set(err, VM_ERR_CORRUPT,
@@ -117,9 +137,12 @@ static int read_row(sqlite3_stmt *stmt, struct vm_instance *ret, struct vm_err *
 		                  state);
 	row.state = (enum vm_state)parsed;
 	spec = (const char *)sqlite3_column_text(stmt, 19);
-	row.spec = spec ? vm_strdup(spec, err) : NULL;
-	if (spec && !row.spec)
+	if (own_column(stmt, 16, VM_FAILURE_MAX, &row.failure, err) < 0 ||
+	    own_column(stmt, 22, VM_ALIAS_PATH_MAX, &row.alias_path, err) < 0 ||
+	    (spec && !(row.spec = vm_strdup(spec, err)))) {
+		vm_instance_free(&row);
 		return -1;
+	}
 	*ret = row;
 	return 0;
 }
@@ -349,9 +372,9 @@ int vm_store_list(struct vm_store *store, enum vm_list which, struct vm_instance
 	                SELECT_INSTANCE "WHERE i.state <> 'creating' AND i.kind = 'instance'",
 	        [VM_LIST_IMAGES] =
 	                SELECT_INSTANCE "WHERE i.state <> 'creating' AND i.kind = 'image'",
-	        [VM_LIST_ALL] = SELECT_INSTANCE,
-	        [VM_LIST_CREATING] = SELECT_INSTANCE "WHERE i.state = 'creating'",
-	        [VM_LIST_OCCUPYING] = SELECT_INSTANCE "WHERE i.occupies = 1",
+	        [VM_LIST_ALL] = SELECT_WITH("NULL"),
+	        [VM_LIST_CREATING] = SELECT_WITH("NULL") "WHERE i.state = 'creating'",
+	        [VM_LIST_OCCUPYING] = SELECT_WITH("NULL") "WHERE i.occupies = 1",
 	        [VM_LIST_BRIEF] =
 	                SELECT_WITH("NULL") "WHERE i.state <> 'creating' AND i.kind = 'instance'",
 	};

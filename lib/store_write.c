@@ -133,7 +133,7 @@ static int insert_row(struct vm_store *store, const struct vm_instance *row, str
 	        " guest_cid, kind, alias_path) VALUES (?, ?, 'creating', ?, ?, nullif(?, ''), "
 	        "nullif(?, ''), "
 	        "?, ?, ?, ?,"
-	        " ?, ?, ?, nullif(?, 0), ?, ?)",
+	        " ?, ?, ?, nullif(?, 0), ?, ifnull(?, ''))",
 	        "ttttttiiiiittitt", row->id, row->name, row->hypervisor, row->hypervisor_version,
 	        row->parent_id, row->parent_name, (int64_t)row->vcpus, (int64_t)row->memory_bytes,
 	        (int64_t)row->occupies, row->created_us, row->created_us, row->relocation,

@@ -71,8 +71,8 @@ static int print_results(struct cli *cli, const struct vm_fork_result *results, 
                          struct vm_err *err)
 {
 	for (size_t i = 0; i < count; i++) {
-		if (results[i].err.code != VM_OK)
-			cli_fail(cli, &results[i].err);
+		if (results[i].err != NULL)
+			cli_fail(cli, results[i].err);
 		else if (cli_print_instance(cli, &results[i].instance, err) < 0)
 			return -1;
 	}

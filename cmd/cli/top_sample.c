@@ -123,7 +123,7 @@ static int read_rows(struct cli_top *top, struct cli_top_frame *frame, struct vm
 	size_t count = 0;
 	int rc = 0;
 
-	if (vm_store_list(root->store, VM_LIST_VISIBLE, &instances, &count, err) < 0)
+	if (vm_store_list(root->store, VM_LIST_BRIEF, &instances, &count, err) < 0)
 		return -1;
 	frame->rows = vm_calloc(count + 1, sizeof(*frame->rows), err);
 	if (frame->rows == NULL)

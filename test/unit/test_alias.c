@@ -20,7 +20,8 @@ static void aliased_make(struct site *site, const char *recorded, struct aliased
 	site_op(site, "restore");
 	assert_int_equal(vm_store_find(site->root.store, "web", &ret->row, &site->err), 0);
 	snprintf(ret->path, sizeof(ret->path), "%s/%s", site->dir.path, recorded);
-	memcpy(ret->row.alias_path, ret->path, sizeof(ret->path));
+	ret->row.alias_path = strdup(ret->path);
+	assert_non_null(ret->row.alias_path);
 	ret->dir_fd = site_dir(site, "web");
 	assert_int_equal(vm_alias_prepare(&site->op, &ret->row, ret->dir_fd, VM_ALIAS_SYMLINK,
 	                                  "/usr/bin/vmm", &ret->alias, &site->err),

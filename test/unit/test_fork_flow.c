@@ -148,12 +148,16 @@ static void of_five_forks_of_which_one_fails_four_are_kept(void **state)
 	assert_int_equal(site->err.code, VM_OK);
 	assert_int_equal(count, 5);
 	for (size_t i = 0; i < count; i++) {
-		assert_int_equal(results[i].err.code, i == 2 ? VM_ERR_HYPERVISOR : VM_OK);
+		if (i == 2)
+			assert_non_null(results[i].err);
+		else
+			assert_null(results[i].err);
 		if (i != 2)
 			site_assert(site, results[i].name, VM_STATE_RUNNING);
 	}
 	assert_string_equal(results[2].name, "f-3");
-	assert_non_null(strstr(results[2].err.message, "f-3: fake: load: told to lie"));
+	assert_int_equal(results[2].err->code, VM_ERR_HYPERVISOR);
+	assert_non_null(strstr(results[2].err->message, "f-3: fake: load: told to lie"));
 	vm_fork_results_free(results, count);
 	assert_false(site_has_row(site, "f-3"));
 	assert_int_equal(site_sql(site, "SELECT count(*) FROM event WHERE verb = 'fork'"

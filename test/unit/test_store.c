@@ -417,8 +417,33 @@ static void a_commit_keeps_what_it_does_not_mention(void **state)
 	change = (struct vm_change){.id = row.id, .generation = 2, .state = VM_STATE_STOPPED};
 	assert_works(f, vm_store_commit(f->store, &change, 1, NULL, false, &f->err));
 	now = get(f, "web");
-	assert_string_equal(now.failure, "");
+	assert_null(now.failure);
 	vm_instance_free(&now);
+}
+
+static void a_row_owns_its_alias_path_until_it_is_handed_on(void **state)
+{
+	struct fixture *f = *state;
+	struct vm_instance row = row_of('a', "web"), plain = row_of('b', "plain"), now, taken;
+	char path[] = "/srv/where/it/was";
+
+	row.alias_path = path;
+	assert_works(f, reserve(f, &row, 1, NULL));
+	assert_works(f, reserve(f, &plain, 1, NULL));
+	now = get(f, "plain");
+	assert_null(now.alias_path);
+	assert_null(now.failure);
+	vm_instance_free(&now);
+	now = get(f, "web");
+	assert_string_equal(now.alias_path, path);
+	taken = vm_instance_take(&now);
+	assert_null(now.alias_path);
+	assert_null(now.spec);
+	assert_string_equal(now.id, row.id);
+	vm_instance_free(&now);
+	assert_string_equal(taken.alias_path, path);
+	assert_non_null(taken.spec);
+	vm_instance_free(&taken);
 }
 
 int main(void)
@@ -434,6 +459,7 @@ int main(void)
 	        TEST(an_ambiguous_prefix_lists_the_candidates),
 	        TEST(lists_are_in_order_of_name_and_hold_what_is_asked_for),
 	        TEST(a_brief_list_has_the_same_rows_without_their_specs),
+	        TEST(a_row_owns_its_alias_path_until_it_is_handed_on),
 	        TEST(all_are_reserved_or_none),
 	        TEST(each_guest_has_a_cid_of_its_own_or_none),
 	        TEST(no_more_run_than_the_limit),
