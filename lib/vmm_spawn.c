@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <linux/close_range.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdalign.h>
@@ -25,7 +26,7 @@
 enum {
 	ALIVE_WAIT_MS = 2000,
 	ALIVE_FD = 3,
-	STACK_BYTES = 64 * 1024, /* of the child until its exec; it needs a few KB */
+	STACK_BYTES = 32 * 1024, /* of the child until its exec; it needs a few KB */
 };
 
 /* What the child needs; all descriptors are O_CLOEXEC in the parent. */
@@ -37,6 +38,7 @@ struct spawn {
 	int dir_fd, alive_fd, in_fd, out_fd, log_fd;
 	int exec_fd;   /* the hypervisor's binary, where its path may not lead to it; else -1 */
 	int report_fd; /* a struct failure goes here; closed by a successful exec */
+	sigset_t mask; /* of the thread that spawns, before it blocked all signals */
 };
 
 /* What the child could not do. */
@@ -179,6 +181,26 @@ static int enter_view(const struct spawn *spawn, struct failure *failure)
 	return failure->view ? -1 : 0;
 }
 
+/*
+ * What came for the child until now is dropped: our handlers write to memory that may be our
+ * parent's, and who asks a whole process group to stop has asked our parent, too. What is ignored
+ * stays so. No SIGTSTP can stop a process that leads a session of its own.
+ */
+static int admit_signals(const struct spawn *spawn)
+{
+	const struct sigaction ignore = {.sa_handler = SIG_IGN}, usual = {.sa_handler = SIG_DFL};
+	struct sigaction action;
+
+	for (int signo = 1; signo <= SIGRTMAX; signo++) {
+		if (sigaction(signo, NULL, &action) < 0 || action.sa_handler == SIG_IGN ||
+		    action.sa_handler == SIG_DFL)
+			continue;
+		sigaction(signo, &ignore, NULL);
+		sigaction(signo, &usual, NULL);
+	}
+	return sigprocmask(SIG_SETMASK, &spawn->mask, NULL);
+}
+
 /* The child: everything it inherits by accident is closed at exec, the liveness lock is not. */
 static _Noreturn void become_vmm(const struct spawn *spawn)
 {
@@ -196,7 +218,7 @@ static _Noreturn void become_vmm(const struct spawn *spawn)
 	    enter_view(spawn, &failure) == 0 && dup2(spawn->in_fd, STDIN_FILENO) >= 0 &&
 	    dup2(spawn->out_fd, STDOUT_FILENO) >= 0 && dup2(spawn->log_fd, STDERR_FILENO) >= 0 &&
 	    syscall(SYS_close_range, ALIVE_FD, ~0U, CLOSE_RANGE_CLOEXEC) == 0 &&
-	    fcntl(spawn->alive_fd, F_SETFD, 0) == 0) {
+	    fcntl(spawn->alive_fd, F_SETFD, 0) == 0 && admit_signals(spawn) == 0) {
 		failure.in_exec = true;
 		execute(spawn);
 	}
@@ -217,19 +239,27 @@ static int child_main(void *arg)
  * afterwards, takes longer than all else that is done here. Descriptors, directory, umask and what
  * signals do are its own all the same. If we are killed it goes on as after fork().
  *
+ * Signals wait until it leads a session of its own: a Ctrl-Z that stopped it before would leave us
+ * standing still, unable to stop with it, and the shell waiting for us.
+ *
  * What a view takes to be entered is not made for that: a child that has one gets a copy.
  */
 static pid_t start_child(struct spawn *spawn)
 {
 	alignas(16) char stack[STACK_BYTES];
+	sigset_t all;
 	pid_t pid;
 
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &spawn->mask);
 	if (!spawn->view)
-		return clone(child_main, stack + sizeof(stack), CLONE_VM | CLONE_VFORK | SIGCHLD,
-		             spawn);
-	pid = fork();
+		pid = clone(child_main, stack + sizeof(stack), CLONE_VM | CLONE_VFORK | SIGCHLD,
+		            spawn);
+	else
+		pid = fork();
 	if (pid == 0)
 		become_vmm(spawn);
+	pthread_sigmask(SIG_SETMASK, &spawn->mask, NULL);
 	return pid;
 }
 

@@ -5,6 +5,7 @@
 
 #include <inttypes.h>
 #include <sys/file.h>
+#include <sys/syscall.h>
 
 #include "proc.h"
 
@@ -140,6 +141,82 @@ static int spawn_and_die(struct site *site, const void *arg)
 	return 2;
 }
 
+/* --- signals before the exec ---------------------------------------------------------------------
+ */
+
+enum { STUCK_SECONDS = 20 };
+
+static atomic_int signals_for_child, handled;
+static volatile pid_t handled_by;
+
+static void handle(int signo)
+{
+	(void)signo;
+	atomic_fetch_add(&handled, 1);
+	handled_by = getpid();
+}
+
+/* In place of that of the C library, which the child calls when it has written its record. */
+pid_t setsid(void)
+{
+	if (atomic_load(&signals_for_child)) {
+		kill(getpid(), SIGUSR1);
+		kill(getpid(), SIGTSTP);
+	}
+	return (pid_t)syscall(SYS_setsid);
+}
+
+static void assert_blocks_nothing(pid_t pid)
+{
+	char path[64], line[128];
+	FILE *status;
+	bool seen = false;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+	status = fopen(path, "re");
+	assert_non_null(status);
+	while (fgets(line, sizeof(line), status)) {
+		if (strncmp(line, "SigBlk:", 7) != 0 && strncmp(line, "ShdPnd:", 7) != 0)
+			continue;
+		seen = true;
+		assert_int_equal(strtoull(line + 7, NULL, 16), 0);
+	}
+	fclose(status);
+	assert_true(seen);
+}
+
+/* A group of our own below a parent of the same session: there SIGTSTP stops. */
+static int spawn_under_signals(struct site *site, const void *arg)
+{
+	const struct sigaction action = {.sa_handler = handle};
+	struct vm_vmm vmm = VM_VMM_INIT;
+	sigset_t mask;
+
+	(void)arg;
+	setpgid(0, 0);
+	sigaction(SIGUSR1, &action, NULL);
+	alarm(STUCK_SECONDS);
+	atomic_store(&signals_for_child, 1);
+	if (spawn_vmm(site, argv, &vmm) < 0)
+		return 1;
+	alarm(0);
+	assert_blocks_nothing(vmm.pid);
+	pthread_sigmask(SIG_BLOCK, NULL, &mask);
+	if (sigismember(&mask, SIGUSR1) || atomic_load(&handled) != 0)
+		return 2;
+	raise(SIGUSR1);
+	return atomic_load(&handled) == 1 && handled_by == getpid() ? 0 : 3;
+}
+
+static void signals_of_its_first_moments_neither_stop_it_nor_reach_our_handlers(void **state)
+{
+	struct site *site = *state;
+
+	assert_int_equal(reap(site_spawn(site, spawn_under_signals, NULL)), 0);
+	site_reopen(site);
+	assert_int_equal(vm_vmm_alive(&site->root, vmm_id, &site->err), 1);
+}
+
 static void it_outlives_its_parent_and_is_found_by_others(void **state)
 {
 	struct site *site = *state;
@@ -210,6 +287,7 @@ int main(void)
 	        TEST(it_is_found_until_it_is_killed),
 	        TEST(there_is_one_of_each_instance),
 	        TEST(what_cannot_be_executed_leaves_nothing_alive),
+	        TEST(signals_of_its_first_moments_neither_stop_it_nor_reach_our_handlers),
 	        TEST(it_outlives_its_parent_and_is_found_by_others),
 	        TEST(who_has_the_pid_but_not_the_start_time_is_not_killed),
 	};
