@@ -319,10 +319,9 @@ int vm_store_open_empty(struct vm_store **ret_store, struct vm_err *err)
 static void finalize_kept(struct vm_store *store)
 {
 	sqlite3_stmt *const kept[] = {
-	        store->add_event,  store->drop_events, store->add_count,
-	        store->note_lock,  store->forget_lock, store->insert_row,
-	        store->put_intent, store->change_row,  store->drop_intent,
-	        store->get,        store->find,
+	        store->add_event,   store->drop_events, store->add_count,  store->note_lock,
+	        store->forget_lock, store->insert_row,  store->put_intent, store->change_row,
+	        store->drop_intent, store->get,         store->find,
 	};
 
 	for (size_t i = 0; i < VM_ARRAY_LEN(kept); i++)

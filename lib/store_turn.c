@@ -7,8 +7,8 @@
  *
  * It is for speed only. What excludes is SQLite's own lock: who cannot have the turn, because the
  * file cannot be opened or somebody in front is stopped (Ctrl-Z), writes without one from then on,
- * and waits as SQLite does. Nothing is waited for by someone who has it but SQLite's lock, which only those have
- * longer than an instant who have no turn; so it has no rank.
+ * and waits as SQLite does. Nothing is waited for by someone who has it but SQLite's lock, which
+ * only those have longer than an instant who have no turn; so it has no rank.
  */
 #include <fcntl.h>
 #include <string.h>
