@@ -6,9 +6,9 @@
  * the transaction: the kernel wakes the next at that instant, and has it back when a holder dies.
  *
  * It is for speed only. What excludes is SQLite's own lock: who cannot have the turn, because the
- * file cannot be opened or somebody in front is stopped (Ctrl-Z), writes without one, and waits as
- * SQLite does. Nothing is waited for by someone who has it but SQLite's lock, which only those have
- * longer than an instant who have no turn; so it has no rank.
+ * file cannot be opened or somebody in front is stopped (Ctrl-Z), writes without one from then on,
+ * and waits as SQLite does. Nothing is waited for by someone who has it but SQLite's lock, which
+ * only those have longer than an instant who have no turn; so it has no rank.
  *
  * The file is opened each time: a descriptor that stayed would be one fewer for what comes after a
  * first transaction, which has said what is going to be done.
@@ -26,8 +26,10 @@
 #define TURN_DIR "locks"
 #define TURN_FILE "store.turn"
 
-/* The directory of locks, which may be another user's: no link is followed out of it. -1 without
- * one. */
+/* Many transactions, and still most of VM_STORE_BUSY_MS is left. */
+enum { TURN_MS = 5000 };
+
+/* The directory of locks, which may be another user's: no link is followed out of it. Or -1. */
 static int open_dir(const char *store_file)
 {
 	struct vm_err ignored = {0};
@@ -60,22 +62,22 @@ static int open_turn(const char *store_file)
 void vm_store_take_turn(struct vm_store *store)
 {
 	const char *file = sqlite3_db_filename(store->db, "main");
-	int64_t began = 0, waited = 0;
 	struct vm_err ignored = {0};
 
-	if (file && file[0])
+	if (!store->late && file && file[0])
 		store->turn_fd = open_turn(file);
 	if (store->turn_fd < 0 || flock(store->turn_fd, LOCK_EX | LOCK_NB) == 0)
 		return;
-	began = vm_monotonic_ms();
-	/* One that came too late has waited as long as it may: SQLite's lock must be free. */
-	if (vm_flock_until(store->turn_fd, LOCK_EX, began + VM_STORE_BUSY_MS, &ignored) != 0)
-		waited = vm_monotonic_ms() - began;
-	store->late = waited > 0;
-	if (store->late)
-		sqlite3_busy_timeout(store->db, waited < VM_STORE_BUSY_MS
-		                                        ? (int)(VM_STORE_BUSY_MS - waited)
-		                                        : 0);
+	if (vm_flock_until(store->turn_fd, LOCK_EX, vm_monotonic_ms() + TURN_MS, &ignored) == 0)
+		return;
+	/*
+	 * Not again: a holder that is stopped would be waited for with each transaction. What is
+	 * left of the time is for SQLite's lock. It must be some, as all who came late to the turn
+	 * may come to that together.
+	 */
+	vm_cleanup_close(&store->turn_fd);
+	store->late = true;
+	sqlite3_busy_timeout(store->db, VM_STORE_BUSY_MS - TURN_MS);
 }
 
 void vm_store_end_turn(struct vm_store *store)
@@ -83,5 +85,4 @@ void vm_store_end_turn(struct vm_store *store)
 	vm_cleanup_close(&store->turn_fd);
 	if (store->late)
 		sqlite3_busy_timeout(store->db, VM_STORE_BUSY_MS);
-	store->late = false;
 }

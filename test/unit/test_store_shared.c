@@ -155,6 +155,26 @@ static void without_a_turn_all_is_written_as_well(void **state)
 	assert_int_equal(sql(f, "SELECT count(*) FROM meta WHERE value = 'none'"), 1);
 }
 
+static void a_holder_that_is_stopped_is_waited_for_once_and_for_a_part_of_the_time(void **state)
+{
+	struct fixture *f = *state;
+	int64_t times[3];
+	char path[128];
+	int fd;
+
+	make_turn_path(f, path, sizeof(path));
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	assert_int_equal(flock(fd, LOCK_EX | LOCK_NB), 0);
+	assert_works(f, vm_store_open(f->path, false, &f->store, &f->err));
+	for (int i = 0; i < 3; i++) {
+		times[i] = vm_monotonic_ms();
+		assert_works(f, vm_store_put_meta(f->store, "turn", "none", &f->err));
+	}
+	assert_in_range(times[1] - times[0], 1, VM_STORE_BUSY_MS / 2);
+	assert_in_range(times[2] - times[1], 0, (times[1] - times[0]) / 2);
+	close(fd);
+}
+
 /* --- several processes ---------------------------------------------------------------------------
  */
 
@@ -458,6 +478,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	        TEST(who_writes_sleeps_for_the_turn_and_has_it_when_a_holder_dies),
 	        TEST(the_turn_is_given_back_with_each_transaction),
+	        TEST(a_holder_that_is_stopped_is_waited_for_once_and_for_a_part_of_the_time),
 	        TEST(without_a_turn_all_is_written_as_well),
 	        TEST(of_those_who_want_one_name_one_gets_it),
 	        TEST(of_those_who_want_a_place_as_many_get_one_as_there_are),
