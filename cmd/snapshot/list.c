@@ -184,15 +184,18 @@ static int print_table(const struct cli *cli, const struct vm_instance *images, 
 static int print_objects(struct cli *cli, const struct vm_instance *images, size_t count,
                          const struct vm_usage *usage, struct vm_err *err)
 {
-	VM_AUTO(cli_list_free) struct cli_list list = {0};
+	json_t *list = json_array();
 
 	for (size_t i = 0; i < count; i++) {
 		json_t *one = snapshot_json(cli, &images[i], usage, err);
 
-		if (one == NULL || cli_list_add(cli, &list, one, err) < 0)
+		if (one == NULL) {
+			json_decref(list);
 			return -1;
+		}
+		(void)json_array_append_new(list, one);
 	}
-	return cli_list_end(cli, &list, err);
+	return cli_print_json(cli, list, err);
 }
 
 static int print_images(struct cli *cli, const struct vm_instance *images, size_t count,
