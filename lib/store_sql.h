@@ -18,7 +18,7 @@ struct vm_store {
 	sqlite3_stmt *get, *find;
 	bool has_room; /* vm_store_make_room() has been called */
 	/* store_turn.c */
-	bool late; /* goes without a turn */
+	bool late;   /* goes without a turn */
 	int turn_fd; /* -1 without */
 };
 
