@@ -26,7 +26,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/inotify.h>
 #include <sys/pidfd.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -110,22 +109,45 @@ static void vmm_spawn(const char *firecracker, struct vmm *vmm)
 		die(vmm, "pidfd_open", errno);
 }
 
-/* Sleeps until a file was made in DIR, so that nothing is polled while the VMM starts. */
-static void await_new_file(const struct vmm *vmm, int watch)
+static void do_nothing(int signo)
 {
-	struct pollfd p[2] = {{.fd = watch, .events = POLLIN},
-	                      {.fd = vmm->pidfd, .events = POLLIN}};
-	char events[sizeof(struct inotify_event) + NAME_MAX + 1];
-
-	if (poll(p, 2, -1) < 0 && errno != EINTR)
-		die(vmm, "poll", errno);
-	if (p[1].revents)
-		die(vmm, "the VMM exited before it answered", 0);
-	if (p[0].revents && read(watch, events, sizeof(events)) < 0)
-		die(vmm, "reading inotify events", errno);
+	(void)signo;
 }
 
-static int connect_api(const struct vmm *vmm, int watch)
+/*
+ * From now on SIGIO tells this thread of each file that is made in its working directory, but only
+ * while it sleeps with *ret_mask. Not inotify: who closes its descriptor, or exits, waits for a
+ * grace period of the kernel, which takes longer than the load.
+ */
+static int watch_directory(const struct vmm *vmm, sigset_t *ret_mask)
+{
+	const struct f_owner_ex self = {.type = F_OWNER_TID, .pid = gettid()};
+	int watch = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	sigset_t block;
+
+	signal(SIGIO, do_nothing);
+	sigemptyset(&block);
+	sigaddset(&block, SIGIO);
+	pthread_sigmask(SIG_BLOCK, &block, ret_mask);
+	sigdelset(ret_mask, SIGIO);
+	if (watch < 0 || fcntl(watch, F_SETOWN_EX, &self) < 0 ||
+	    fcntl(watch, F_NOTIFY, DN_CREATE | DN_MULTISHOT) < 0)
+		die(vmm, "dnotify", errno);
+	return watch;
+}
+
+/* So that nothing is polled while the VMM starts. */
+static void await_new_file(const struct vmm *vmm, const sigset_t *mask)
+{
+	struct pollfd died = {.fd = vmm->pidfd, .events = POLLIN};
+
+	if (ppoll(&died, 1, NULL, mask) < 0 && errno != EINTR)
+		die(vmm, "ppoll", errno);
+	if (died.revents)
+		die(vmm, "the VMM exited before it answered", 0);
+}
+
+static int connect_api(const struct vmm *vmm, const sigset_t *mask)
 {
 	struct sockaddr_un addr = {.sun_family = AF_UNIX, .sun_path = "vmm.sock"};
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -135,7 +157,7 @@ static int connect_api(const struct vmm *vmm, int watch)
 		die(vmm, "socket", errno);
 	while (connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0) {
 		if (errno == ENOENT) {
-			await_new_file(vmm, watch);
+			await_new_file(vmm, mask);
 			continue;
 		}
 		/* Between the VMM's bind() and its listen(): microseconds. */
@@ -182,22 +204,22 @@ static void load(const struct vmm *vmm, int fd, int paused)
 /* In the calling thread's working directory, which is not that of the others. */
 static void start(const struct options *o, struct vmm *vmm)
 {
+	sigset_t mask;
 	int watch, fd;
 
 	if (fchdir(o->home) < 0 || chdir(vmm->dir) < 0)
 		die(vmm, "chdir", errno);
 	remove_sockets();
-	watch = inotify_init1(IN_CLOEXEC);
-	if (watch < 0 || inotify_add_watch(watch, ".", IN_CREATE) < 0)
-		die(vmm, "inotify", errno);
 	vmm->began = now_us();
 	vmm_spawn(o->firecracker, vmm);
-	fd = connect_api(vmm, watch);
+	watch = watch_directory(vmm, &mask);
+	fd = connect_api(vmm, &mask);
 	vmm->connected = now_us();
 	load(vmm, fd, o->paused);
 	vmm->loaded = now_us();
 	close(fd);
 	close(watch);
+	pthread_sigmask(SIG_SETMASK, &mask, NULL);
 }
 
 static void *worker(void *arg)
