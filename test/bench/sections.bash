@@ -3,8 +3,8 @@
 # What test/bench/run runs. Each section_NAME leaves its rows in files below $work; what it needs of sources,
 # data roots and directories for the floors is made when it is first asked for.
 
-# shellcheck disable=SC2154 # top, bench, runs, seconds and quick are test/bench/run's
-work=$(mktemp -d "$top/build/bench-work.XXXXXX")
+# shellcheck disable=SC2154 # top, where, bench, runs, seconds and quick are test/bench/run's
+work=$(mktemp -d "$where/bench-work.XXXXXX")
 rounds_pid=
 source_memory=64
 
@@ -232,6 +232,12 @@ section_flat() {
 		source_of root-memory m$n ${n}M
 		fork_once run${n}m root-memory m$n running
 		fork_once rest${n}m root-memory m$n standby
+	done
+	# What of the difference is the VMM's own.
+	for n in 64 8192; do
+		! $quick || [ $n != 8192 ] || continue
+		floor_of floor-m$n root-memory m$n
+		plan+=("@floor${n}m" run "$bench/floor" "$VMCTL_FIRECRACKER" "$work/floor-m$n" ';')
 	done
 	measure flat
 }
