@@ -60,6 +60,7 @@ static enum vm_code code_of_errno(int e)
 	case ENFILE:
 	case ENOMEM:
 	case EAGAIN:
+	case EMLINK:
 		return VM_ERR_INSUFFICIENT_RESOURCES;
 	default:
 		return VM_ERR_SYSTEM;
@@ -72,6 +73,10 @@ static void hint_of_errno(struct vm_err *err, int e)
 		vm_err_hint(err, "free some space there, or give --root another filesystem");
 	else if (e == EMFILE)
 		vm_err_hint(err, "raise the limit of open files: ulimit -n");
+	else if (e == EMLINK)
+		vm_err_hint(err,
+		            "the filesystem allows a file no more names (ext4: 65000): restore "
+		            "one of the forks, put it in standby, and fork that");
 }
 
 int vm_err_sys(struct vm_err *err, const char *fmt, ...)

@@ -147,3 +147,33 @@ assert_told() {
 	wait_for has_ticked web-3
 	assert_clean
 }
+
+@test "ext4: when a memory file can have no more names, a fork says so, and the way out works" {
+	mount_root 512M ext4
+	make_standby src
+	mkdir root/names
+	python3 - "$(dir_of src)/memory" root/names <<-'PY'
+		import errno, os, sys
+		try:
+		    for n in range(70000):
+		        os.link(sys.argv[1], f"{sys.argv[2]}/{n}")
+		except OSError as error:
+		    assert error.errno == errno.EMLINK, error
+		else:
+		    raise SystemExit("ext4 has set no limit")
+		# One name for the one fork that is still possible.
+		os.unlink(f"{sys.argv[2]}/0")
+	PY
+	vmctl fork src web --target-state standby
+	run -7 vmctl fork src more
+	assert_output --partial '/memory: Too many links'
+	assert_output --partial 'hint: the filesystem allows a file no more names'
+	run -7 vmctl fork src -n 3 --name 'more-{}' --target-state standby
+	assert_equal "$(vmctl ls -q | wc -l)" 2
+	vmctl restore web
+	vmctl standby web
+	vmctl fork web -n 3 --name 'more-{}'
+	wait_for has_ticked more-3
+	rm -r root/names
+	vmctl fork src even-more
+}
