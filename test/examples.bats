@@ -15,6 +15,7 @@ declare -g -A not_run=(
 
 setup() {
 	vm_setup
+	export LC_ALL=C.UTF-8 # trees as the documents show them
 	world=$BATS_TEST_TMPDIR/world
 	matched=()
 	# What is taken in from elsewhere has to be looked into.
