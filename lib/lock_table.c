@@ -9,7 +9,7 @@
 
 #include "util.h"
 
-enum { PROCESSES_MAX = 64 };
+enum { PROCESSES_MAX = 64, LOOKS = 3 };
 
 /* Inode numbers of all files that somebody has an flock on. */
 struct inodes {
@@ -46,8 +46,7 @@ static int add_inode(struct inodes *inodes, uintmax_t inode, struct vm_err *err)
 	return 0;
 }
 
-/* Most locks of a root are free: one look at the kernel's list spares a look at each of them. */
-static int read_inodes(struct inodes *inodes, struct vm_err *err)
+static int read_once(struct inodes *inodes, struct vm_err *err)
 {
 	FILE *locks = fopen("/proc/locks", "re");
 	char line[256];
@@ -63,9 +62,23 @@ static int read_inodes(struct inodes *inodes, struct vm_err *err)
 			rc = add_inode(inodes, inode, err);
 	}
 	(void)fclose(locks);
+	return rc;
+}
+
+/*
+ * Most locks of a root are free: a look at the kernel's list spares a look at each of them. The
+ * list comes a page at a time, by position: of one that stands behind others that are given back
+ * between two pages nothing is said. Hence more than one look.
+ */
+static int read_inodes(struct inodes *inodes, struct vm_err *err)
+{
+	for (int i = 0; i < LOOKS; i++) {
+		if (read_once(inodes, err) < 0)
+			return -1;
+	}
 	if (inodes->count > 0)
 		qsort(inodes->list, inodes->count, sizeof(*inodes->list), by_number);
-	return rc;
+	return 0;
 }
 
 /* The lock file, open, if somebody has a lock on it; else -1. */

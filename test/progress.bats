@@ -9,6 +9,7 @@ load terminal
 
 setup() {
 	vm_setup
+	export LC_ALL=C.UTF-8
 	other=$BATS_TEST_TMPDIR/other
 	mkfifo slow
 }
