@@ -66,10 +66,10 @@ const char *vm_alias_message(const struct vm_alias *alias);
 int vm_alias_load(struct vm_machine *machine, bool resume, struct vm_err *err);
 
 /*
- * Puts back what a killed verb has left at that directory. Nothing is done if there is no journal
- * of it, or if somebody has the alias lock: then it is his to do, or he has done it. `id`: of the
- * instance that the caller holds, whose state names the directory; NULL: he holds the one whose
- * directory it is.
+ * Puts back what a killed verb has left at that directory. Nothing is done if it is NULL, of a row
+ * without an alias, if there is no journal of it, or if somebody has the alias lock: then it is his
+ * to do, or he has done it. `id`: of the instance that the caller holds, whose state names the
+ * directory; NULL: he holds the one whose directory it is.
  */
 int vm_alias_settle(const struct vm_root *root, const char *path, const char *id,
                     struct vm_err *err);

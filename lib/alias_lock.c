@@ -183,7 +183,7 @@ void vm_alias_release(struct vm_alias *alias)
 int vm_alias_settle(const struct vm_root *root, const char *path, const char *id,
                     struct vm_err *err)
 {
-	VM_AUTO_FREE char *plain = path[0] ? vm_alias_plain_path(path, err) : NULL;
+	VM_AUTO_FREE char *plain = path ? vm_alias_plain_path(path, err) : NULL;
 	struct vm_lock lock = VM_LOCK_INIT;
 	char name[VM_ALIAS_NAME_SIZE];
 	struct vm_lock_request request;

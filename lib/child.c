@@ -185,8 +185,7 @@ void vm_child_drop(struct vm_op *op, struct vm_child *child, const struct vm_err
 	}
 	event.message = why->message;
 	vm_interrupt_suspend();
-	if ((child->row.alias_path &&
-	     vm_alias_settle(op->root, child->row.alias_path, child->row.id, &err) < 0) ||
+	if (vm_alias_settle(op->root, child->row.alias_path, child->row.id, &err) < 0 ||
 	    vm_remove(op, child->row.id, &child->lock, &event, &err) < 0) {
 		vm_op_warn(op, "undoing %s: %s (the next verb that wants its name finishes this)",
 		           child->row.name, err.message);

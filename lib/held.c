@@ -223,7 +223,7 @@ static void put_back_alias(struct vm_op *op, const struct vm_held *held)
 {
 	struct vm_err ignored = {0};
 
-	if (held->row.alias_path && !held->row.intent.verb[0])
+	if (!held->row.intent.verb[0])
 		vm_alias_settle(op->root, held->row.alias_path, held->row.id, &ignored);
 }
 

@@ -19,9 +19,12 @@
 
 enum { HASH_SIZE = 32, MANIFEST_FORMAT = 1, MANIFEST_MAX_BYTES = 1024 * 1024 };
 
+/* Written once, and the same for all: what no verb changes. */
+static char this_cpu[VM_CPU_SIZE];
+
 /* In a virtual machine each CPUID is an exit to its host, 20 us if that is one, too: no more than
  * needed. */
-static void ask_cpu(char ret[VM_CPU_SIZE])
+static void ask_cpu(void)
 {
 	unsigned a, b, c, d, highest, signature = 0, features[2] = {0}, extended[3] = {0};
 	char vendor[13] = "";
@@ -35,23 +38,15 @@ static void ask_cpu(char ret[VM_CPU_SIZE])
 		__cpuid(1, signature, b, features[0], features[1]);
 	if (highest >= 7)
 		__cpuid_count(7, 0, a, extended[0], extended[1], extended[2]);
-	snprintf(ret, VM_CPU_SIZE, "%s-%08x-%08x%08x-%08x%08x%08x", vendor, signature, features[0],
-	         features[1], extended[0], extended[1], extended[2]);
-}
-
-/* Written once, and the same for all: what no verb changes. */
-static char this_cpu[VM_CPU_SIZE];
-
-static void remember_cpu(void)
-{
-	ask_cpu(this_cpu);
+	snprintf(this_cpu, sizeof(this_cpu), "%s-%08x-%08x%08x-%08x%08x%08x", vendor, signature,
+	         features[0], features[1], extended[0], extended[1], extended[2]);
 }
 
 void vm_cpu_fingerprint(char *buf, size_t size)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
 
-	pthread_once(&once, remember_cpu);
+	pthread_once(&once, ask_cpu);
 	snprintf(buf, size, "%s", this_cpu);
 }
 

@@ -172,16 +172,10 @@ static int find_again(struct vm_store *store, sqlite3_stmt **stmt, const char *s
 {
 	int rc;
 
-	if (!*stmt)
-		*stmt = vm_sql_prepare(store, err, sql, "t", key);
-	else if (sqlite3_bind_text(*stmt, 1, key, -1, SQLITE_STATIC) != SQLITE_OK)
-		return vm_sql_fail(store, "binding a statement", err);
+	if (vm_sql_prepare_once(store, stmt, err, sql, "t", key) < 0)
+		return -1;
 	rc = first_row(store, *stmt, ret, err);
-	/* Left as it is, it would keep its locks; and `key` is the caller's. */
-	if (*stmt) {
-		sqlite3_reset(*stmt);
-		sqlite3_clear_bindings(*stmt);
-	}
+	sqlite3_reset(*stmt);
 	return rc;
 }
 

@@ -82,11 +82,17 @@ static bool on_btrfs(const char *path)
 	return statfs(directory, &fs) == 0 && fs.f_type == BTRFS_SUPER_MAGIC;
 }
 
+int vm_store_give_to_owner(int fd, const char *store_file)
+{
+	struct stat st;
+
+	return geteuid() == 0 && stat(store_file, &st) == 0 ? fchown(fd, st.st_uid, st.st_gid) : 0;
+}
+
 /* Of the owner of the store, as SQLite would make it. */
 static void make_in_place(const char *file, const char *store_file)
 {
 	VM_AUTO_CLOSE int fd = open(file, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-	struct stat st;
 	int flags = 0;
 
 	if (fd < 0)
@@ -95,7 +101,7 @@ static void make_in_place(const char *file, const char *store_file)
 		flags |= FS_NOCOW_FL;
 		ioctl(fd, FS_IOC_SETFLAGS, &flags);
 	}
-	if (geteuid() == 0 && stat(store_file, &st) == 0 && fchown(fd, st.st_uid, st.st_gid) < 0)
+	if (vm_store_give_to_owner(fd, store_file) < 0)
 		unlink(file); /* then SQLite shall make it */
 }
 

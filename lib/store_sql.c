@@ -118,19 +118,35 @@ int vm_sql_run(struct vm_store *store, struct vm_err *err, const char *sql, cons
 	return rc;
 }
 
+static int prepare_once(struct vm_store *store, sqlite3_stmt **stmt, struct vm_err *err,
+                        const char *sql, const char *types, va_list ap)
+{
+	if (!*stmt && sqlite3_prepare_v2(store->db, sql, -1, stmt, NULL) != SQLITE_OK)
+		return vm_sql_fail(store, "preparing a statement", err);
+	return bind_all(*stmt, types, ap) < 0 ? vm_sql_fail(store, "binding a statement", err) : 0;
+}
+
+int vm_sql_prepare_once(struct vm_store *store, sqlite3_stmt **stmt, struct vm_err *err,
+                        const char *sql, const char *types, ...)
+{
+	va_list ap;
+	int rc;
+
+	va_start(ap, types);
+	rc = prepare_once(store, stmt, err, sql, types, ap);
+	va_end(ap);
+	return rc;
+}
+
 int vm_sql_rerun(struct vm_store *store, sqlite3_stmt **stmt, struct vm_err *err, const char *sql,
                  const char *types, ...)
 {
 	va_list ap;
 	int rc;
 
-	if (!*stmt && sqlite3_prepare_v2(store->db, sql, -1, stmt, NULL) != SQLITE_OK)
-		return vm_sql_fail(store, "preparing a statement", err);
 	va_start(ap, types);
-	rc = bind_all(*stmt, types, ap);
+	rc = prepare_once(store, stmt, err, sql, types, ap);
 	va_end(ap);
-	if (rc < 0)
-		rc = vm_sql_fail(store, "binding a statement", err);
 	while (rc == 0 && (rc = vm_sql_step(store, *stmt, err)) > 0)
 		rc = 0;
 	/* Left as it is, it would keep its locks. */

@@ -35,12 +35,20 @@ sqlite3_stmt *vm_sql_prepare(struct vm_store *store, struct vm_err *err, const c
 int vm_sql_step(struct vm_store *store, sqlite3_stmt *stmt, struct vm_err *err);
 /* Prepares, binds, steps to the end. Returns 0 or -1. */
 int vm_sql_run(struct vm_store *store, struct vm_err *err, const char *sql, const char *types, ...);
-/* The same with a statement that is prepared once and kept in `*stmt`, for the store to finalize.
+/*
+ * Prepares a statement once and binds it each time: `*stmt`, NULL before, is kept there for the
+ * store to finalize. Who has stepped resets it: left as it is, it would keep its locks. 0 or -1.
  */
+int vm_sql_prepare_once(struct vm_store *store, sqlite3_stmt **stmt, struct vm_err *err,
+                        const char *sql, const char *types, ...);
+/* As vm_sql_run() with a statement that is kept so. */
 int vm_sql_rerun(struct vm_store *store, sqlite3_stmt **stmt, struct vm_err *err, const char *sql,
                  const char *types, ...);
 void vm_sql_cleanup(sqlite3_stmt **stmt);
 #define VM_AUTO_STMT VM_AUTO(vm_sql_cleanup)
+
+/* Gives a file that root makes for a store to whom the store belongs. -1: it is not his. */
+int vm_store_give_to_owner(int fd, const char *store_file);
 
 /* The turn of who writes, around a transaction: see store_turn.c. Cannot fail. */
 void vm_store_take_turn(struct vm_store *store);

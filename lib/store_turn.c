@@ -16,7 +16,6 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "lock.h"
@@ -47,14 +46,13 @@ static int open_turn(const char *store_file)
 	const int flags = O_RDWR | O_NOFOLLOW | O_CLOEXEC;
 	VM_AUTO_CLOSE int dir_fd = open_dir(store_file);
 	int fd = dir_fd < 0 ? -1 : openat(dir_fd, TURN_FILE, flags);
-	struct stat st;
 
 	if (fd >= 0 || dir_fd < 0)
 		return fd;
 	fd = openat(dir_fd, TURN_FILE, flags | O_CREAT | O_EXCL, 0600);
 	if (fd < 0)
 		return openat(dir_fd, TURN_FILE, flags); /* another was first */
-	if (geteuid() == 0 && stat(store_file, &st) == 0 && fchown(fd, st.st_uid, st.st_gid) < 0)
+	if (vm_store_give_to_owner(fd, store_file) < 0)
 		vm_cleanup_close(&fd);
 	return fd;
 }

@@ -34,7 +34,7 @@ static int drop_dead(struct vm_op *op, const char *id, struct vm_lock *lock, str
 	/* Between our look and our lock the maker may have published and let go: look again. */
 	rc = row.state == VM_STATE_CREATING;
 	if (rc && (vm_vmm_reap(op->root, id, err) < 0 ||
-	           (row.alias_path && vm_alias_settle(op->root, row.alias_path, id, err) < 0) ||
+	           vm_alias_settle(op->root, row.alias_path, id, err) < 0 ||
 	           vm_remove(op, id, lock, &event, err) < 0))
 		rc = -1;
 	vm_instance_free(&row);

@@ -58,7 +58,7 @@ void *vm_calloc(size_t n, size_t size, struct vm_err *err);
  */
 int vm_size_parse(const char *text, const char *what, uint64_t *ret_bytes, struct vm_err *err);
 /* A whole number in decimal, at the end of `buf`; returns where it begins there. Quicker than
- * printf. */
+ * printf, and calls nothing: also for a child between fork and exec. */
 enum { VM_DECIMAL_SIZE = 21 };
 const char *vm_decimal(uint64_t value, char buf[VM_DECIMAL_SIZE]);
 /* Writes e.g. "64.0M" or "512"; the buffer should have at least 16 bytes. Returns buf. */

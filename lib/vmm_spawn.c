@@ -107,37 +107,23 @@ static int open_streams(int dir_fd, struct spawn *spawn, struct vm_err *err)
 	return 0;
 }
 
-static size_t put_number(uint64_t n, char *buf)
-{
-	char digits[24];
-	size_t count = 0, used = 0;
-
-	do {
-		digits[count++] = (char)('0' + n % 10);
-		n /= 10;
-	} while (n > 0);
-	while (count > 0)
-		buf[used++] = digits[--count];
-	return used;
-}
-
 /*
  * Records "PID START\n". Between fork and exec of a threaded program, perhaps in its memory: no
  * stdio, no malloc.
  */
 static int record_self(int fd)
 {
-	char text[64];
+	char text[2 * VM_DECIMAL_SIZE + 2], digits[VM_DECIMAL_SIZE], *end;
 	uint64_t start;
-	size_t n;
 
 	if (vm_proc_start_time(getpid(), &start) < 0)
 		return -1;
-	n = put_number((uint64_t)getpid(), text);
-	text[n++] = ' ';
-	n += put_number(start, text + n);
-	text[n++] = '\n';
-	if (vm_fault(VM_FAULT_VMM_RECORD) || pwrite(fd, text, n, 0) != (ssize_t)n ||
+	end = stpcpy(text, vm_decimal((uint64_t)getpid(), digits));
+	*end++ = ' ';
+	end = stpcpy(end, vm_decimal(start, digits));
+	*end++ = '\n';
+	if (vm_fault(VM_FAULT_VMM_RECORD) ||
+	    pwrite(fd, text, (size_t)(end - text), 0) != end - text ||
 	    vm_fault(VM_FAULT_VMM_RECORD_DONE))
 		return -1;
 	return 0;
