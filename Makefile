@@ -5,8 +5,8 @@
 #   FAULTS=1    fault points (docs/faults.md), in build/faults; for tests only
 #   CI=true     warnings are errors
 #   CC=clang    both gcc >= 12 and clang >= 14 build it
-#   STATIC="sqlite3 yaml jansson zstd"  links these libraries statically: programs start sooner, and have
-#               to be built anew when a library is mended. For distributions: none.
+#   STATIC=     links all libraries dynamically, for distributions. Else some are linked statically, where
+#               there is an archive of them: programs start sooner, and are built anew when one is mended
 #   BUILD=DIR   build there; PREFIX, DESTDIR, ...: where `make install` puts things (packaging/install.mk)
 #   CFLAGS, CPPFLAGS, LDFLAGS  are added, also from the environment
 
@@ -20,14 +20,18 @@ PREFIX ?= /usr/local
 comma := ,
 BUILD := build$(if $(SAN),/san)$(if $(FAULTS),/faults)
 
+# What it takes the loader to find and bind them is a fifth of the CPU time of a fork (docs/performance.md).
+STATIC ?= sqlite3 yaml jansson zstd
+
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 # The loader asks the libraries in this order for each symbol: so those with most of them come first.
 PKG_LIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null)
 ifneq ($(PKG_LIBS),)
 PKG_LIBS := -lsqlite3 -lc $(filter-out -lsqlite3,$(PKG_LIBS)) $(if $(STATIC),-lm)
 endif
-STATIC ?=
-PKG_LIBS := $(foreach lib,$(PKG_LIBS),$(if $(filter $(lib:-l%=%),$(STATIC)),-l:lib$(lib:-l%=%).a,$(lib)))
+archive = $(filter /%,$(shell $(CC) -print-file-name=lib$(1).a))
+PKG_LIBS := $(foreach lib,$(PKG_LIBS),$(or \
+	$(if $(filter $(lib:-l%=%),$(STATIC)),$(call archive,$(lib:-l%=%))),$(lib)))
 # Of vmctl-top alone.
 NCURSES_LIBS := $(shell pkg-config --libs ncursesw 2>/dev/null)
 WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes \
@@ -41,7 +45,7 @@ LDFLAGS ?=
 ALL_CFLAGS := -std=c17 -D_GNU_SOURCE -pthread -Ilib $(PKG_CFLAGS) $(WARN) $(OPT) \
 	-DVM_VERSION='"$(VERSION)"' $(if $(FAULTS),-DVM_FAULTS) -MMD -MP $(CPPFLAGS) $(CFLAGS)
 ALL_LDFLAGS := -pthread $(if $(SAN),-fsanitize=address$(comma)undefined) \
-	-Wl,-z,now,-z,relro,--as-needed $(LDFLAGS)
+	-Wl,-z,now,-z,relro,--as-needed,--exclude-libs,ALL $(LDFLAGS)
 
 # Needed to compile anything; said here, because the compiler would only name a header.
 WITHOUT_LIBS := help clean deps firecracker guest demo check lint check-model install-files uninstall

@@ -155,6 +155,15 @@ make_other_package() {
 	readelf -sW --dyn-syms unpacked/usr/bin/vmctl-fork | grep -q '_chk@'
 }
 
+@test "the programs of the packages load the libraries that the distribution mends" {
+	local library
+	dpkg-deb -x "$debs"/vmctl_*.deb unpacked
+	readelf -dW unpacked/usr/bin/vmctl-fork >dynamic
+	for library in sqlite3 yaml jansson zstd; do
+		grep -q "NEEDED.*[[]lib${library}[-.]" dynamic || fail "lib$library is part of the program"
+	done
+}
+
 @test "beside another package with a program called vmctl: either order, and each has its own" {
 	make_other_package
 	in_chroot 'dpkg -i /tmp/vmctl_*.deb
