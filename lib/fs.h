@@ -73,13 +73,6 @@ int vm_fs_clone(int from_fd, const char *from, int to_fd, const char *to, bool *
 int vm_fs_fill_holes(int from_fd, const char *from, int to_fd, const char *to, struct vm_work *work,
                      struct vm_err *err);
 /*
- * Whether in a file of that size each page that was written is told from those around it that were
- * not, also one of zeroes: tried with a file that has no name. Not so with blocks larger than a
- * page, where zeroes are made holes, or where nothing is known of holes.
- */
-bool vm_fs_keeps_holes(int dir_fd, uint64_t size_bytes);
-
-/*
  * Makes holes of pages of zeroes, where there are many in a row. It reads the same at any moment,
  * so whatever fails, or an interruption, only ends it. For files that nobody else uses yet.
  */
@@ -144,7 +137,17 @@ int vm_fs_wrap(int dir_fd, const char *name, struct vm_err *err);
 int vm_fs_free_bytes(int fd, uint64_t *ret_bytes, struct vm_err *err);
 /* Whether two files below the directory can share extents: tried with two small files. */
 int vm_fs_reflink_supported(int dir_fd, bool *ret_supported, struct vm_err *err);
-/* The same quickly, and nothing is written: for verbs. */
+/*
+ * The same quickly, and nothing is written: for verbs. A process remembers what it has found of the
+ * last filesystem; for any thread. False as well where nothing can be tried.
+ */
 bool vm_fs_shares_extents(int dir_fd);
+/*
+ * Whether in a file of that size each page that was written is told from those around it that were
+ * not, also one of zeroes: tried with a file that has no name. Not so with blocks larger than a
+ * page, where zeroes are made holes, or where nothing is known of holes. Remembered as above, for
+ * the last size.
+ */
+bool vm_fs_keeps_holes(int dir_fd, uint64_t size_bytes);
 
 #endif

@@ -226,24 +226,3 @@ int vm_fs_clone(int from_fd, const char *from, int to_fd, const char *to, bool *
 	unlinkat(to_fd, to, 0);
 	return err->code == VM_OK ? 0 : -1;
 }
-
-bool vm_fs_shares_extents(int dir_fd)
-{
-	VM_AUTO_CLOSE int a = openat(dir_fd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-	VM_AUTO_CLOSE int b = openat(dir_fd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-
-	/* A filesystem that cannot says so of empty files too. */
-	return a >= 0 && b >= 0 && ioctl(b, FICLONE, a) == 0;
-}
-
-int vm_fs_reflink_supported(int dir_fd, bool *ret_supported, struct vm_err *err)
-{
-	VM_AUTO_CLOSE int a = openat(dir_fd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-	VM_AUTO_CLOSE int b = openat(dir_fd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-	static const char block[4096] = "vmctl";
-
-	if (a < 0 || b < 0 || write(a, block, sizeof(block)) != (ssize_t)sizeof(block))
-		return vm_fs_fail(dir_fd, NULL, "trying reflinks in", err);
-	*ret_supported = ioctl(b, FICLONE, a) == 0;
-	return 0;
-}

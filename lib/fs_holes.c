@@ -81,22 +81,6 @@ void vm_fs_punch_zeroes(int dir_fd, const char *name)
 	vm_fault(VM_FAULT_FS_PUNCH_DONE);
 }
 
-bool vm_fs_keeps_holes(int dir_fd, uint64_t size_bytes)
-{
-	VM_AUTO_CLOSE int fd = openat(dir_fd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-	static const char zeroes[PAGE_BYTES], data[PAGE_BYTES] = "vmctl";
-	off_t size = (off_t)size_bytes;
-
-	/* Pages 1 and 3; the first of zeroes, the second not. */
-	return fd >= 0 && size_bytes >= (uint64_t)5 * PAGE_BYTES && ftruncate(fd, size) == 0 &&
-	       pwrite(fd, zeroes, PAGE_BYTES, PAGE_BYTES) == PAGE_BYTES &&
-	       pwrite(fd, data, PAGE_BYTES, (off_t)3 * PAGE_BYTES) == PAGE_BYTES &&
-	       lseek(fd, 0, SEEK_DATA) == PAGE_BYTES &&
-	       lseek(fd, PAGE_BYTES, SEEK_HOLE) == (off_t)2 * PAGE_BYTES &&
-	       lseek(fd, (off_t)2 * PAGE_BYTES, SEEK_DATA) == (off_t)3 * PAGE_BYTES &&
-	       lseek(fd, (off_t)3 * PAGE_BYTES, SEEK_HOLE) == (off_t)4 * PAGE_BYTES;
-}
-
 /* Reads what is allocated and not written: no disk is asked, but it is cached after that. */
 static void cache_pages(int fd)
 {

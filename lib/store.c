@@ -256,7 +256,7 @@ static int open_at(const char *path, int flags, bool create, bool alone,
 		return -1;
 	store->events_kept = VM_EVENTS_KEPT;
 	store->turn_fd = -1;
-	if (sqlite3_open_v2(path, &store->db, flags, NULL) != SQLITE_OK) {
+	if (vm_sql_open(store, path, flags) != SQLITE_OK) {
 		if (store->db)
 			vm_sql_fail(store, path, err);
 		else
@@ -321,7 +321,7 @@ static void finalize_kept(struct vm_store *store)
 	sqlite3_stmt *const kept[] = {
 	        store->add_event,   store->drop_events, store->add_count,  store->note_lock,
 	        store->forget_lock, store->insert_row,  store->put_intent, store->change_row,
-	        store->drop_intent, store->get,         store->find,
+	        store->drop_intent, store->one,
 	};
 
 	for (size_t i = 0; i < VM_ARRAY_LEN(kept); i++)

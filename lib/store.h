@@ -139,7 +139,7 @@ void vm_store_keep_events(struct vm_store *store, unsigned count);
 /*
  * Called by who removes or ends something before he changes it: he may go on when there is no room
  * for the store any more, with what others have left for him. Everybody else's first change then
- * fails with insufficient_resources.
+ * fails with insufficient_resources. And he keeps the log short for those who open the store next.
  */
 void vm_store_makes_space(struct vm_store *store);
 /* The data root's own random id. */

@@ -15,20 +15,22 @@
 #include "proc.h"
 #include "store_sql.h"
 
-/* Our own start time. Without /proc it is 0, and the sweeper takes us for dead: we then notice. */
-static int64_t own_start(void)
+/*
+ * Our own start time, asked once: a store is used by the process alone that has opened it. Without
+ * /proc it is 0, and the sweeper takes us for dead: we then notice.
+ */
+static int64_t own_start(struct vm_store *store)
 {
-	uint64_t start = 0;
-
-	vm_proc_start_time(getpid(), &start);
-	return (int64_t)start;
+	if (store->own_start == 0)
+		vm_proc_start_time(getpid(), &store->own_start);
+	return (int64_t)store->own_start;
 }
 
 int vm_sql_note_lock(struct vm_store *store, const char *id, struct vm_err *err)
 {
 	return vm_sql_rerun(store, &store->note_lock, err,
 	                    "INSERT OR REPLACE INTO lock_file VALUES (?, ?, ?)", "tii", id,
-	                    (int64_t)getpid(), own_start());
+	                    (int64_t)getpid(), own_start(store));
 }
 
 int vm_store_note_locks(struct vm_store *store, const struct vm_instance *rows, size_t count,
@@ -47,7 +49,7 @@ int vm_sql_forget_lock(struct vm_store *store, const char *id, struct vm_err *er
 {
 	return vm_sql_rerun(store, &store->forget_lock, err,
 	                    "DELETE FROM lock_file WHERE id = ? AND pid = ? AND start = ?", "tii",
-	                    id, (int64_t)getpid(), own_start());
+	                    id, (int64_t)getpid(), own_start(store));
 }
 
 int vm_store_forget_lock(struct vm_store *store, const char *id, struct vm_err *err)
@@ -73,7 +75,7 @@ int vm_store_lock_noted(struct vm_store *store, const char *id, struct vm_err *e
 	        vm_sql_prepare(store, err,
 	                       "SELECT pid, start FROM lock_file WHERE id = ?"
 	                       " AND (pid <> ? OR start <> ?)",
-	                       "tii", id, (int64_t)getpid(), own_start());
+	                       "tii", id, (int64_t)getpid(), own_start(store));
 	int more = stmt ? 1 : -1;
 
 	while (more > 0 && (more = vm_sql_step(store, stmt, err)) > 0) {
@@ -100,7 +102,7 @@ static int find_stray(struct vm_store *store, const char *after, struct note *re
 	        vm_sql_prepare(store, err,
 	                       "SELECT id, pid, start FROM lock_file WHERE id > ?"
 	                       " AND (pid <> ? OR start <> ?) ORDER BY id",
-	                       "tii", after, (int64_t)getpid(), own_start());
+	                       "tii", after, (int64_t)getpid(), own_start(store));
 	int more;
 
 	if (!stmt)
@@ -139,7 +141,8 @@ static int inherit(struct vm_store *store, const struct note *note, struct vm_er
 	rc = vm_sql_run(store, err,
 	                "UPDATE OR REPLACE lock_file SET pid = ?, start = ?"
 	                " WHERE id = ? AND pid = ? AND start = ?",
-	                "iitii", (int64_t)getpid(), own_start(), note->id, note->pid, note->start);
+	                "iitii", (int64_t)getpid(), own_start(store), note->id, note->pid,
+	                note->start);
 	changed = sqlite3_changes(store->db);
 	return vm_sql_end(store, rc, err) < 0 ? -1 : changed == 1;
 }

@@ -20,8 +20,7 @@ int vm_store_peek(const char *path, struct vm_store **ret_store, struct vm_err *
 	if (!store)
 		return -1;
 	vm_store_make_log(path);
-	if (sqlite3_open_v2(path, &store->db, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, NULL) !=
-	    SQLITE_OK) {
+	if (vm_sql_open(store, path, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX) != SQLITE_OK) {
 		vm_err_set(err, VM_ERR_SYSTEM, "%s: cannot be opened", path);
 		vm_store_close(store);
 		return -1;

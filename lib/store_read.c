@@ -158,31 +158,42 @@ static int first_row(struct vm_store *store, sqlite3_stmt *stmt, struct vm_insta
 	return read_row(stmt, ret, err) < 0 ? -1 : 1;
 }
 
-static int find_one(struct vm_store *store, const char *sql, const char *key,
-                    struct vm_instance *ret, struct vm_err *err)
-{
-	VM_AUTO_STMT sqlite3_stmt *stmt = vm_sql_prepare(store, err, sql, "t", key);
-
-	return first_row(store, stmt, ret, err);
-}
-
-/* The same with a statement that the store keeps: to prepare it takes longer than to run it. */
-static int find_again(struct vm_store *store, sqlite3_stmt **stmt, const char *sql, const char *key,
+/*
+ * By id, or where that is NULL, by name: 1, 0, -1. One statement for both, which the store keeps:
+ * to prepare it takes longer than to run it, and each verb needs both.
+ */
+static int find_again(struct vm_store *store, const char *id, const char *name,
                       struct vm_instance *ret, struct vm_err *err)
 {
 	int rc;
 
-	if (vm_sql_prepare_once(store, stmt, err, sql, "t", key) < 0)
+	if (vm_sql_prepare_once(store, &store->one, err,
+	                        SELECT_INSTANCE
+	                        "WHERE i.id = coalesce(?1, (SELECT o.id FROM instance o"
+	                        " WHERE o.name = ?2))",
+	                        "tt", id, name) < 0)
 		return -1;
-	rc = first_row(store, *stmt, ret, err);
-	sqlite3_reset(*stmt);
+	rc = first_row(store, store->one, ret, err);
+	sqlite3_reset(store->one);
 	return rc;
+}
+
+/* The same of what is there for everybody. */
+static int find_made(struct vm_store *store, const char *id, const char *name,
+                     struct vm_instance *ret, struct vm_err *err)
+{
+	int rc = find_again(store, id, name, ret, err);
+
+	if (rc <= 0 || ret->state != VM_STATE_CREATING)
+		return rc;
+	vm_instance_free(ret);
+	return 0;
 }
 
 int vm_store_get(struct vm_store *store, const char *id, struct vm_instance *ret,
                  struct vm_err *err)
 {
-	int rc = find_again(store, &store->get, SELECT_INSTANCE "WHERE i.id = ?", id, ret, err);
+	int rc = find_again(store, id, NULL, ret, err);
 
 	if (rc == 0)
 		return vm_err_set(err, VM_ERR_NOT_FOUND, "no instance with id %s", id);
@@ -192,7 +203,7 @@ int vm_store_get(struct vm_store *store, const char *id, struct vm_instance *ret
 int vm_store_get_named(struct vm_store *store, const char *name, struct vm_instance *ret,
                        struct vm_err *err)
 {
-	int rc = find_one(store, SELECT_INSTANCE "WHERE i.name = ?", name, ret, err);
+	int rc = find_again(store, NULL, name, ret, err);
 
 	if (rc == 0)
 		return vm_err_set(err, VM_ERR_NOT_FOUND, "no instance '%s'", name);
@@ -289,12 +300,9 @@ int vm_store_find(struct vm_store *store, const char *selector, struct vm_instan
 	int rc = 0;
 
 	if (vm_id_valid(selector))
-		rc = find_one(store, SELECT_INSTANCE "WHERE i.id = ? AND i.state <> 'creating'",
-		              selector, ret, err);
+		rc = find_made(store, selector, NULL, ret, err);
 	if (rc == 0)
-		rc = find_again(store, &store->find,
-		                SELECT_INSTANCE "WHERE i.name = ? AND i.state <> 'creating'",
-		                selector, ret, err);
+		rc = find_made(store, NULL, selector, ret, err);
 	if (rc == 0)
 		rc = find_prefix(store, selector, ret, err);
 	if (rc != 0)
@@ -354,6 +362,15 @@ static void map_while_listing(struct vm_store *store, bool mapped)
 	                   NULL, NULL);
 }
 
+/* Each verb that makes something asks for those that others are making: mostly there are none. */
+static int any_creating(struct vm_store *store, struct vm_err *err)
+{
+	VM_AUTO_STMT sqlite3_stmt *stmt = vm_sql_prepare(
+	        store, err, "SELECT 1 FROM instance WHERE state = 'creating' LIMIT 1", "");
+
+	return stmt ? vm_sql_step(store, stmt, err) : -1;
+}
+
 /*
  * In the order in which the table has them, and sorted here: by the index of the names SQLite would
  * look for each row anew.
@@ -372,13 +389,18 @@ int vm_store_list(struct vm_store *store, enum vm_list which, struct vm_instance
 	        [VM_LIST_BRIEF] =
 	                SELECT_WITH("NULL") "WHERE i.state <> 'creating' AND i.kind = 'instance'",
 	};
-	sqlite3_stmt *stmt = vm_sql_prepare(store, err, queries[which], "");
 	/* The others have an index, and few rows. */
 	bool whole = which != VM_LIST_CREATING && which != VM_LIST_OCCUPYING;
+	int rc = which == VM_LIST_CREATING ? any_creating(store, err) : 1;
 	struct vm_instance *rows = NULL;
+	sqlite3_stmt *stmt;
 	size_t count = 0;
-	int rc;
 
+	*ret = NULL;
+	*ret_count = 0;
+	if (rc <= 0)
+		return rc;
+	stmt = vm_sql_prepare(store, err, queries[which], "");
 	if (whole)
 		map_while_listing(store, true);
 	rc = stmt ? read_rows(store, stmt, &rows, &count, err) : -1;

@@ -27,6 +27,12 @@
 
 /* Of one verb the log gets 10 to 20 KB. In steps, so that most verbs find all of it there. */
 enum { ROOM_BYTES = 512 * 1024, STEP_BYTES = 128 * 1024 };
+/*
+ * Who opens the store first reads the log to its end, up to SQLite's 1000 pages, and a fork takes
+ * half a millisecond for that. So these verbs, which may take their time, let it grow by no more
+ * than some ten forks.
+ */
+enum { SHORT_LOG_PAGES = 256 };
 
 static int allocate(int fd)
 {
@@ -67,6 +73,7 @@ void vm_store_makes_space(struct vm_store *store)
 
 	vm_store_make_room(store, &ignored);
 	store->has_room = true;
+	sqlite3_wal_autocheckpoint(store->db, SHORT_LOG_PAGES);
 }
 
 static bool on_btrfs(const char *path)

@@ -2,6 +2,7 @@
 #include "store_sql.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdarg.h>
 
 #include "fault.h"
@@ -46,6 +47,21 @@ int vm_sql_fail(struct vm_store *store, const char *doing, struct vm_err *err)
 		                  file_of(store), doing, sqlite3_errmsg(store->db),
 		                  sqlite3_extended_errcode(store->db));
 	}
+}
+
+/* What SQLite has allocated is asked by nobody: to count it takes a fifth of its allocations' time.
+ */
+static void count_no_memory(void)
+{
+	sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
+}
+
+int vm_sql_open(struct vm_store *store, const char *path, int flags)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+	pthread_once(&once, count_no_memory);
+	return sqlite3_open_v2(path, &store->db, flags, NULL);
 }
 
 static int bind_all(sqlite3_stmt *stmt, const char *types, va_list ap)

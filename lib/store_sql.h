@@ -15,8 +15,9 @@ struct vm_store {
 	sqlite3_stmt *add_event, *drop_events, *add_count;
 	sqlite3_stmt *note_lock, *forget_lock, *insert_row, *put_intent, *change_row, *drop_intent;
 	/* And each verb looks for its instance without the lock, with it, and at its end. */
-	sqlite3_stmt *get, *find;
-	bool has_room; /* vm_store_make_room() has been called */
+	sqlite3_stmt *one;
+	bool has_room;      /* vm_store_make_room() has been called */
+	uint64_t own_start; /* 0: not asked yet */
 	/* store_turn.c */
 	bool late;   /* goes without a turn */
 	int turn_fd; /* -1 without */
@@ -25,6 +26,8 @@ struct vm_store {
 /* How long SQLite's lock is waited for; transactions here last about a millisecond. */
 enum { VM_STORE_BUSY_MS = 20000 };
 
+/* sqlite3_open_v2() into store->db, whose result it returns. */
+int vm_sql_open(struct vm_store *store, const char *path, int flags);
 /*
  * Prepares and binds: one letter of `types` a parameter: i int64_t, t const char * (NULL is null).
  * Returns NULL with err set.

@@ -19,18 +19,18 @@ end_below() {
 }
 
 clean() {
-	local db id
+	local db id mounted
 	trap '' INT TERM HUP
 	[ -z "$rounds_pid" ] || { kill "$rounds_pid" && wait "$rounds_pid"; } 2>/dev/null || true
 	end_below "$work"
-	for db in "$work"/root-*/vmctl.db "$work"/xfs/root-*/vmctl.db; do
+	for db in "$work"/root-*/vmctl.db "$work"/*/root-*/vmctl.db; do
 		[ -e "$db" ] || continue
 		id=$(sqlite3 -readonly "$db" "SELECT value FROM meta WHERE key = 'root_id'") || continue
 		[ -z "$id" ] || rm -f "/dev/shm/sem.vmctl-$id"-* "/dev/shm/vmctl-$id.root"
 	done
-	if mountpoint -q "$work/xfs"; then
-		umount "$work/xfs"
-	fi
+	for mounted in "$work/xfs" "$work/ext4"; do
+		! mountpoint -q "$mounted" || umount "$mounted"
+	done
 	rm -rf "$work"
 }
 trap clean EXIT
@@ -76,6 +76,16 @@ floor_of() {
 	mkdir -p "$work/$1"
 	ln "$saved/memory" "$saved/vmstate" "$saved/kernel" "$work/$1/"
 	"$bench/copy" "$saved/disk-root.img" "$work/$1/disk-root.img"
+}
+
+# on_loop NAME SIZE MKFS...: a new filesystem at $work/NAME. Fails where that cannot be done.
+on_loop() {
+	local name=$1 size=$2
+	shift 2
+	[ "$(id -u)" = 0 ] && command -v "$1" >/dev/null || return 1
+	mkdir -p "$work/$name"
+	truncate -s "$size" "$work/$name.img"
+	"$@" "$work/$name.img" && mount -o loop "$work/$name.img" "$work/$name"
 }
 
 # store ROOT COUNT: a data root with COUNT instances, real ones with their directories: a source g64 in standby
@@ -149,7 +159,7 @@ copies_and_fork() {
 }
 
 section_standby() {
-	mkdir -p "$work/disks" "$work/xfs"
+	mkdir -p "$work/disks"
 	truncate -s 64M "$work/disk.img"
 	dd if=/dev/urandom of="$work/disk.img" bs=1M count=16 conv=notrunc status=none
 	source_of disks/root-standby g64 64M
@@ -157,9 +167,7 @@ section_standby() {
 	plan=()
 	copies_and_fork '' disks/root-standby g64
 	copies_and_fork data disks/root-standby data
-	truncate -s 2G "$work/xfs.img"
-	if [ "$(id -u)" = 0 ] && command -v mkfs.xfs >/dev/null &&
-		mkfs.xfs -q -m reflink=1 "$work/xfs.img" && mount -o loop "$work/xfs.img" "$work/xfs"; then
+	if on_loop xfs 2G mkfs.xfs -q -m reflink=1; then
 		source_of xfs/root-standby data 64M "id=root,path=$work/disk.img,root"
 		copies_and_fork xfs xfs/root-standby data
 	fi
@@ -174,24 +182,35 @@ numbered() {
 	done
 }
 
-section_many() {
-	local i directories=() many=$work/root-many saved copies
-	local -a names100 names64 names1000
-	source_of root-many g64 64M
+# many_running SUFFIX DIR: -n 100 beside its floors, in a data root and directories below $work/DIR.
+many_running() {
+	local i directories=()
+	local -a names
+	mkdir -p "$work/$2"
+	source_of "$2/root-many" g64 64M
 	for ((i = 1; i <= 100; i++)); do
-		floor_of "floors/$i" root-many g64
-		directories+=("$work/floors/$i")
+		floor_of "$2/floors/$i" "$2/root-many" g64
+		directories+=("$work/$2/floors/$i")
 	done
-	mapfile -t names100 < <(numbered 'f-{}' 100)
-	mapfile -t names64 < <(numbered 'f-{}' 64)
-	mapfile -t names1000 < <(numbered 'f-{}' 1000)
+	mapfile -t names < <(numbered 'f-{}' 100)
 	plan=()
 	for i in 8 16 32; do
-		plan+=("@floor100p$i" run "$bench/floor" --parallel "$i" "$VMCTL_FIRECRACKER" "${directories[@]}" ';')
+		plan+=("@floor100p$i$1" run "$bench/floor" --parallel "$i" "$VMCTL_FIRECRACKER" "${directories[@]}" ';')
 	done
-	plan+=(@n100 run vmctl-fork --root "$many" g64 -n 100 --name 'f-{}' ';'
-		after vmctl-rm --root "$many" --force "${names100[@]}" ';')
+	plan+=("@n100$1" run vmctl-fork --root "$work/$2/root-many" g64 -n 100 --name 'f-{}' ';'
+		after vmctl-rm --root "$work/$2/root-many" --force "${names[@]}" ';')
 	measure many
+}
+
+section_many() {
+	local many=$work/many/root-many saved copies
+	local -a names64 names1000
+	if on_loop ext4 4G mkfs.ext4 -q -F; then
+		many_running journal ext4
+	fi
+	many_running '' many
+	mapfile -t names64 < <(numbered 'f-{}' 64)
+	mapfile -t names1000 < <(numbered 'f-{}' 1000)
 	plan=(@n64 run vmctl-fork --root "$many" g64 -n 64 --name 'f-{}' ';'
 		after vmctl-rm --root "$many" --force "${names64[@]}" ';'
 		@storm64 run "$bench/at-once" 64 vmctl-fork --root "$many" --wait=5m g64 'f-{}' ';'
