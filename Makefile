@@ -29,7 +29,7 @@ PKG_LIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null)
 ifneq ($(PKG_LIBS),)
 PKG_LIBS := -lsqlite3 -lc $(filter-out -lsqlite3,$(PKG_LIBS)) $(if $(STATIC),-lm)
 endif
-archive = $(filter /%,$(shell $(CC) -print-file-name=lib$(1).a))
+archive = $(filter /%,$(shell $(CC) -print-file-name=lib$(1).a 2>/dev/null))
 PKG_LIBS := $(foreach lib,$(PKG_LIBS),$(or \
 	$(if $(filter $(lib:-l%=%),$(STATIC)),$(call archive,$(lib:-l%=%))),$(lib)))
 # Of vmctl-top alone.
