@@ -18,33 +18,36 @@ enum { PAGE_BYTES = 4096 };
  * What was found of the filesystem that was asked of last. Each trial makes inodes, and each of a
  * hundred forks would try the same, in a directory of its own on the same filesystem.
  */
-static struct {
-	pthread_mutex_t lock;
+struct answer {
+	bool known, yes;
 	dev_t dev;
-	bool knows_shares, shares;
-	bool knows_holes, holes;
-	uint64_t holes_bytes; /* the size that was tried */
-} seen = {.lock = PTHREAD_MUTEX_INITIALIZER};
+	uint64_t bytes; /* the size that was tried */
+};
 
-/* With the lock held: forgets what was seen of another filesystem. False without a directory. */
-static bool look_at(int dir_fd)
+static bool remembered(struct answer *answer, int dir_fd, uint64_t bytes,
+                       bool (*try)(int dir_fd, uint64_t bytes))
 {
+	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 	struct stat st;
+	bool yes;
 
 	if (fstat(dir_fd, &st) < 0)
 		return false;
-	if (st.st_dev != seen.dev)
-		seen.knows_shares = seen.knows_holes = false;
-	seen.dev = st.st_dev;
-	return true;
+	pthread_mutex_lock(&lock);
+	if (!answer->known || answer->dev != st.st_dev || answer->bytes != bytes)
+		*answer = (struct answer){true, try(dir_fd, bytes), st.st_dev, bytes};
+	yes = answer->yes;
+	pthread_mutex_unlock(&lock);
+	return yes;
 }
 
-static bool try_shares(int dir_fd)
+static bool try_shares(int dir_fd, uint64_t any_size)
 {
 	VM_AUTO_CLOSE int a = -1;
 	VM_AUTO_CLOSE int b = -1;
 	struct statfs fs;
 
+	(void)any_size;
 	/* ext2 to ext4, whose number is one, have no reflinks: to ask costs two inodes. */
 	if (fstatfs(dir_fd, &fs) < 0 || fs.f_type == EXT4_SUPER_MAGIC)
 		return false;
@@ -56,17 +59,9 @@ static bool try_shares(int dir_fd)
 
 bool vm_fs_shares_extents(int dir_fd)
 {
-	bool ret = false;
+	static struct answer seen;
 
-	pthread_mutex_lock(&seen.lock);
-	if (look_at(dir_fd)) {
-		if (!seen.knows_shares)
-			seen.shares = try_shares(dir_fd);
-		seen.knows_shares = true;
-		ret = seen.shares;
-	}
-	pthread_mutex_unlock(&seen.lock);
-	return ret;
+	return remembered(&seen, dir_fd, 0, try_shares);
 }
 
 int vm_fs_reflink_supported(int dir_fd, bool *ret_supported, struct vm_err *err)
@@ -99,16 +94,7 @@ static bool try_holes(int dir_fd, uint64_t size_bytes)
 
 bool vm_fs_keeps_holes(int dir_fd, uint64_t size_bytes)
 {
-	bool ret = false;
+	static struct answer seen;
 
-	pthread_mutex_lock(&seen.lock);
-	if (look_at(dir_fd)) {
-		if (!seen.knows_holes || seen.holes_bytes != size_bytes)
-			seen.holes = try_holes(dir_fd, size_bytes);
-		seen.knows_holes = true;
-		seen.holes_bytes = size_bytes;
-		ret = seen.holes;
-	}
-	pthread_mutex_unlock(&seen.lock);
-	return ret;
+	return remembered(&seen, dir_fd, size_bytes, try_holes);
 }

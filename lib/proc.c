@@ -6,23 +6,18 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "util.h"
+
 enum { START_TIME_FIELD = 22, FIRST_AFTER_COMM = 3 };
 
 /* Writes "/proc/PID/stat" without stdio: this also runs between fork and exec. */
 static void stat_path(pid_t pid, char *buf)
 {
-	char digits[16];
-	size_t n = 0;
+	char digits[VM_DECIMAL_SIZE];
 
-	do {
-		digits[n++] = (char)('0' + pid % 10);
-		pid /= 10;
-	} while (pid > 0);
-	memcpy(buf, "/proc/", 6);
-	buf += 6;
-	while (n > 0)
-		*buf++ = digits[--n];
-	memcpy(buf, "/stat", sizeof("/stat"));
+	buf = stpcpy(buf, "/proc/");
+	buf = stpcpy(buf, vm_decimal((uint64_t)pid, digits));
+	stpcpy(buf, "/stat");
 }
 
 int vm_proc_start_time(pid_t pid, uint64_t *ret_ticks)

@@ -33,15 +33,11 @@ static void *grow(void *list, size_t count, size_t size, struct vm_err *err)
 static int has_events(struct vm_store *store, const char *column, const char *value,
                       struct vm_err *err)
 {
-	VM_AUTO_STMT sqlite3_stmt *stmt =
-	        strcmp(column, "name") == 0
-	                ? vm_sql_prepare(store, err, "SELECT 1 FROM event WHERE name = ? LIMIT 1",
-	                                 "t", value)
-	                : vm_sql_prepare(store, err,
-	                                 "SELECT 1 FROM event WHERE instance_id = ? LIMIT 1", "t",
-	                                 value);
-
-	return stmt ? vm_sql_step(store, stmt, err) : -1;
+	return vm_sql_exists(store, err,
+	                     strcmp(column, "name") == 0
+	                             ? "SELECT 1 FROM event WHERE name = ? LIMIT 1"
+	                             : "SELECT 1 FROM event WHERE instance_id = ? LIMIT 1",
+	                     "t", value);
 }
 
 /* The one id of an event that begins so: 1 and the id, 0 none, -1 (ambiguous). */

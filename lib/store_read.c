@@ -362,15 +362,6 @@ static void map_while_listing(struct vm_store *store, bool mapped)
 	                   NULL, NULL);
 }
 
-/* Each verb that makes something asks for those that others are making: mostly there are none. */
-static int any_creating(struct vm_store *store, struct vm_err *err)
-{
-	VM_AUTO_STMT sqlite3_stmt *stmt = vm_sql_prepare(
-	        store, err, "SELECT 1 FROM instance WHERE state = 'creating' LIMIT 1", "");
-
-	return stmt ? vm_sql_step(store, stmt, err) : -1;
-}
-
 /*
  * In the order in which the table has them, and sorted here: by the index of the names SQLite would
  * look for each row anew.
@@ -391,13 +382,17 @@ int vm_store_list(struct vm_store *store, enum vm_list which, struct vm_instance
 	};
 	/* The others have an index, and few rows. */
 	bool whole = which != VM_LIST_CREATING && which != VM_LIST_OCCUPYING;
-	int rc = which == VM_LIST_CREATING ? any_creating(store, err) : 1;
 	struct vm_instance *rows = NULL;
 	sqlite3_stmt *stmt;
 	size_t count = 0;
+	int rc = 1;
 
 	*ret = NULL;
 	*ret_count = 0;
+	/* Each verb that makes something asks for these, and mostly there are none. */
+	if (which == VM_LIST_CREATING)
+		rc = vm_sql_exists(store, err,
+		                   "SELECT 1 FROM instance WHERE state = 'creating' LIMIT 1", "");
 	if (rc <= 0)
 		return rc;
 	stmt = vm_sql_prepare(store, err, queries[which], "");

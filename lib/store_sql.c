@@ -134,6 +134,18 @@ int vm_sql_run(struct vm_store *store, struct vm_err *err, const char *sql, cons
 	return rc;
 }
 
+int vm_sql_exists(struct vm_store *store, struct vm_err *err, const char *sql, const char *types,
+                  ...)
+{
+	VM_AUTO_STMT sqlite3_stmt *stmt = NULL;
+	va_list ap;
+
+	va_start(ap, types);
+	stmt = prepare_list(store, err, sql, types, ap);
+	va_end(ap);
+	return stmt ? vm_sql_step(store, stmt, err) : -1;
+}
+
 static int prepare_once(struct vm_store *store, sqlite3_stmt **stmt, struct vm_err *err,
                         const char *sql, const char *types, va_list ap)
 {

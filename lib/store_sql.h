@@ -38,6 +38,9 @@ sqlite3_stmt *vm_sql_prepare(struct vm_store *store, struct vm_err *err, const c
 int vm_sql_step(struct vm_store *store, sqlite3_stmt *stmt, struct vm_err *err);
 /* Prepares, binds, steps to the end. Returns 0 or -1. */
 int vm_sql_run(struct vm_store *store, struct vm_err *err, const char *sql, const char *types, ...);
+/* Whether the query has a row: 1, 0, -1. */
+int vm_sql_exists(struct vm_store *store, struct vm_err *err, const char *sql, const char *types,
+                  ...);
 /*
  * Prepares a statement once and binds it each time: `*stmt`, NULL before, is kept there for the
  * store to finalize. Who has stepped resets it: left as it is, it would keep its locks. 0 or -1.

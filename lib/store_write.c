@@ -54,16 +54,6 @@ static int random_cid(uint64_t *ret_cid, struct vm_err *err)
 	return 0;
 }
 
-static int exists(struct vm_store *store, const char *sql, const char *type, int64_t number,
-                  const char *text, struct vm_err *err)
-{
-	VM_AUTO_STMT sqlite3_stmt *stmt = type[0] == 'i'
-	                                          ? vm_sql_prepare(store, err, sql, "i", number)
-	                                          : vm_sql_prepare(store, err, sql, "t", text);
-
-	return stmt ? vm_sql_step(store, stmt, err) : -1;
-}
-
 /* A CID that no row has; the caller's transaction keeps it so until it is in one. */
 static int choose_cid(struct vm_store *store, uint64_t *ret_cid, struct vm_err *err)
 {
@@ -73,8 +63,8 @@ static int choose_cid(struct vm_store *store, uint64_t *ret_cid, struct vm_err *
 
 		if (random_cid(&cid, err) < 0)
 			return -1;
-		taken = exists(store, "SELECT 1 FROM instance WHERE guest_cid = ?", "i",
-		               (int64_t)cid, NULL, err);
+		taken = vm_sql_exists(store, err, "SELECT 1 FROM instance WHERE guest_cid = ?", "i",
+		                      (int64_t)cid);
 		if (taken < 0)
 			return -1;
 		if (taken == 0) {
@@ -113,12 +103,10 @@ static int check_cid(struct vm_store *store, const struct vm_instance *row,
 /* One that boots keeps its CID unless anybody needs it: those who run, and those who will. */
 static int renew_cid(struct vm_store *store, const char *id, uint64_t *cid, struct vm_err *err)
 {
-	VM_AUTO_STMT sqlite3_stmt *stmt =
-	        vm_sql_prepare(store, err,
-	                       "SELECT 1 FROM instance WHERE guest_cid = ? AND id <> ?"
-	                       " AND (state <> 'stopped' OR occupies = 1)",
-	                       "it", (int64_t)*cid, id);
-	int taken = stmt ? vm_sql_step(store, stmt, err) : -1;
+	int taken = vm_sql_exists(store, err,
+	                          "SELECT 1 FROM instance WHERE guest_cid = ? AND id <> ?"
+	                          " AND (state <> 'stopped' OR occupies = 1)",
+	                          "it", (int64_t)*cid, id);
 
 	return taken > 0 ? choose_cid(store, cid, err) : taken;
 }
@@ -164,7 +152,8 @@ static int reserve_one(struct vm_store *store, struct vm_instance *row, bool nee
                        bool inherits, const char *verb, struct vm_conflict *conflict,
                        struct vm_err *err)
 {
-	int taken = exists(store, "SELECT 1 FROM instance WHERE name = ?", "t", 0, row->name, err);
+	int taken =
+	        vm_sql_exists(store, err, "SELECT 1 FROM instance WHERE name = ?", "t", row->name);
 
 	if (taken < 0)
 		return -1;
